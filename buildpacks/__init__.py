@@ -1,0 +1,4 @@
+"""Source tree to plan to Dockerfile to image.
+
+May import: config.
+"""

@@ -1,0 +1,83 @@
+"""Secret values out of build output, by value, however the output is cut into pieces."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+
+HIDDEN = "[hidden]"
+SHORTEST = 5
+"""Shorter values ("1", "true") occur in any output: hiding them would hide nothing and garble everything."""
+_SHORTEST_LINE = 8
+_ASSIGNMENT = re.compile(r"^(?:export\s+)?[A-Za-z_]\w*=(.+)$", re.DOTALL | re.MULTILINE)
+
+
+class Redactor:
+    """Replaces secret values in text. Immutable, shared by every stream of a build."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        found = sorted(
+            {form for value in values for form in _forms(value)}, key=lambda form: (-len(form), form)
+        )
+        self._pattern = re.compile("|".join(map(re.escape, found))) if found else None
+        self.longest = len(found[0]) if found else 0
+        self._prefixes = tuple(found)
+
+    def text(self, text: str) -> str:
+        """The whole text without secret values."""
+        return self._pattern.sub(HIDDEN, text) if self._pattern else text
+
+    def unfinished(self, text: str) -> int:
+        """Where the longest end of `text` starts that may be the beginning of a secret; `len(text)` for none."""
+        for at in range(max(0, len(text) - self.longest + 1), len(text)):
+            if any(form.startswith(text[at:]) for form in self._prefixes):
+                return at
+        return len(text)
+
+
+class RedactedStream:
+    """One stream of text, redacted across the borders of its pieces.
+
+    It keeps back what may be the start of a secret until more text, or `flush`, decides.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What can be shown now."""
+        if not self._redactor.longest:
+            return text
+        # Whole values go first; what is left of the text can then only hold the beginning of one at its end.
+        text = self._redactor.text(self._held + text)
+        at = self._redactor.unfinished(text)
+        self._held = text[at:]
+        return text[:at]
+
+    def flush(self) -> str:
+        """The rest: the stream has ended, so it was no secret."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _forms(value: str) -> Iterator[str]:
+    """The value, its lines, and the values of `NAME=value` lines in it: what a program may print of it."""
+    for text in (value, value.strip()):
+        if len(text) >= SHORTEST:
+            yield text
+    lines = [line.strip() for line in value.splitlines()]
+    if len(lines) > 1:
+        yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
+    for match in _ASSIGNMENT.finditer(value):
+        yield from _assigned(match[1])
+
+
+def _assigned(text: str) -> Iterator[str]:
+    for candidate in (text, text.splitlines()[0]):
+        try:
+            words = shlex.split(candidate)
+        except ValueError:
+            continue
+        if words and len(words[0]) >= SHORTEST:
+            yield words[0]
+            yield from (line for line in words[0].splitlines()[:100] if len(line) >= _SHORTEST_LINE)

@@ -1,0 +1,197 @@
+"""The vocabulary of a build, as data: what was seen, what was chosen, what will be done, or why nothing can be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+SCHEMA = 1
+"""Version of `Plan` and of `explain`'s JSON."""
+
+FailureClass = Literal["user", "platform", "external"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why something was decided: a rule, and the file and line (from 1) it rests on."""
+
+    rule: str
+    path: str | None = None
+    line: int | None = None
+    detail: str = ""
+
+    @property
+    def place(self) -> str:
+        """`path:line`, as much of it as is known; the rule without a path."""
+        if self.path is None:
+            return self.rule
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A provider that could build the tree; the lowest rank wins. `assets`: it helps another one."""
+
+    provider: str
+    rank: int
+    evidence: tuple[Evidence, ...]
+    role: Literal["primary", "assets"] = "primary"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A version or tool that was chosen, and the places that asked for something else."""
+
+    name: str
+    requested: str | None
+    resolved: str
+    source: Evidence
+    others: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process type. `argv` is for exec; empty means the image's own command."""
+
+    type: str
+    command: str
+    argv: tuple[str, ...]
+    source: Evidence
+
+
+@dataclass(frozen=True)
+class CacheMount:
+    """A folder kept between builds of one app."""
+
+    purpose: str
+    target: str
+    sharing: Literal["shared", "locked"] = "shared"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Files into a stage: from the source, or from another stage. `owned`: by the user that apps run as."""
+
+    sources: tuple[str, ...]
+    target: str
+    stage: str | None = None
+    owned: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A shell line of ours. `secrets`: it sees the app's config."""
+
+    command: str
+    caches: tuple[CacheMount, ...] = ()
+    secrets: bool = False
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of the build. `base` is `build` or `run` (the stack's images) or an earlier step; the last is the image."""
+
+    name: str
+    base: str
+    actions: tuple[Copy | Run, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PortRule:
+    """Where the web process listens: on `$PORT`, or (own Dockerfile) on the first TCP port it exposes."""
+
+    exposed: int | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth telling that stops nothing."""
+
+    level: Literal["info", "warning"]
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a tree becomes an image and what runs in it. Holds names of config variables at most, never values."""
+
+    provider: str
+    steps: tuple[Step, ...]
+    processes: tuple[Process, ...]
+    release: Process | None = None
+    picks: tuple[Pick, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of the image."""
+    port: PortRule = PortRule()
+    notes: tuple[Note, ...] = ()
+    dockerfile: str | None = None
+    """The text of the app's own Dockerfile, checked; `steps` is empty then."""
+    context_files: Mapping[str, bytes] = field(default_factory=dict)
+    """Files of ours that the build's context needs besides the tree."""
+    ignored: tuple[str, ...] = ()
+    """Patterns of the tree that stay out of the context."""
+    schema: int = SCHEMA
+
+    @property
+    def web(self) -> Process | None:
+        """The process that receives requests."""
+        return next((process for process in self.processes if process.type == "web"), None)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no plan or no image. `title` and `body` are for the person who pushed; `retry`: trying again can help."""
+
+    id: str
+    cls: FailureClass
+    title: str
+    body: str
+    evidence: tuple[Evidence, ...] = ()
+    retry: bool = False
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Title and body, line by line."""
+        return (self.title, *self.body.splitlines())
+
+
+class PlanError(Exception):
+    """Carries a `Failure` out of a provider; `planner.plan` returns it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.title)
+        self.failure = failure
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What the base images hold: a Debian suite, its Python, and the machine's architecture in Docker's words."""
+
+    suite: str = "bookworm"
+    python: str = "3.11.2"
+    architecture: str = "amd64"
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What the owner of an app has set about its build."""
+
+    provider: str | None = None
+    dockerfile: str = "Dockerfile"
+    procfile: str = "Procfile"
+    stack: Stack = field(default_factory=Stack)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What rendering must know about the engine and the app.
+
+    `cache_prefix` is the app's unguessable token: cache ids start with it. `secrets`: config is given to the build
+    as the secret `app-env`, and its keyed hash as the build argument `CYGNI_SECRETS_HASH`.
+    """
+
+    cache_prefix: str
+    build_image: str = "cygni-stack/debian-bookworm:build"
+    run_image: str = "cygni-stack/debian-bookworm:run"
+    secrets: bool = False

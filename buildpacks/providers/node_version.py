@@ -1,0 +1,124 @@
+"""Which Node.js an app gets: `engines.node` decides what is allowed, `.nvmrc` or `.node-version` picks inside it."""
+
+from dataclasses import dataclass
+
+from buildpacks.messages import note, refuse
+from buildpacks.plan import Evidence, Note, Pick
+from buildpacks.providers.base import Source
+from buildpacks.providers.node_manifest import Manifest
+from buildpacks.versions import Range, VersionError, major, newest_major, parse_npm
+
+DEFAULT = 24
+_LONG_TERM = (24, 22, 20, 18)
+_MAJORS = (*_LONG_TERM, 26, 25, 23, 21, 19, 17, 16, 15, 14)
+"""Major versions that can be installed, in the order they are preferred: long-term support first."""
+
+_CODENAMES = {"fermium": 14, "gallium": 16, "hydrogen": 18, "iron": 20, "jod": 22, "krypton": 24}
+_FILES = (".nvmrc", ".node-version")
+
+
+@dataclass(frozen=True)
+class NodeVersion:
+    """The versions to install one of: a range within one major."""
+
+    major: int
+    allowed: Range
+    pick: Pick
+    notes: tuple[Note, ...]
+
+    @property
+    def npm(self) -> int:
+        """The major version of npm that runs on it (npm's own `engines`)."""
+        if self.major >= DEFAULT:
+            return 11
+        return 10 if self.major >= 18 else 8 if self.major >= 16 else 6
+
+
+@dataclass(frozen=True)
+class _Request:
+    text: str
+    allowed: Range
+    source: Evidence
+
+
+def pick_node(source: Source, manifest: Manifest) -> NodeVersion:
+    """Choose a major version and the range inside it.
+
+    Raises:
+        PlanError: a request cannot be read, cannot be met, or two contradict each other.
+    """
+    engine = _engine(manifest)
+    file = _file(source)
+    if engine and file and not engine.allowed & file.allowed:
+        facts = {"place": file.source.place, "other": engine.source.place}
+        raise refuse("node/version-conflict", file.source, requested=engine.text, picked=file.text, **facts)
+    chosen = file or engine
+    if chosen is None:
+        return _default()
+    allowed = engine.allowed & file.allowed if engine and file else chosen.allowed
+    number = newest_major(allowed, _MAJORS)
+    if number is None:
+        facts = {"oldest": str(min(_MAJORS)), "newest": str(max(_MAJORS))}
+        raise refuse(
+            "node/version-unavailable",
+            chosen.source,
+            requested=chosen.text,
+            place=chosen.source.place,
+            **facts,
+        )
+    others = (engine.source,) if engine and file else ()
+    pick = Pick("node", chosen.text, _shown(allowed & major(number), number), chosen.source, others)
+    return NodeVersion(number, allowed & major(number), pick, _width_notes(chosen, allowed, number))
+
+
+def _width_notes(chosen: _Request, allowed: Range, number: int) -> tuple[Note, ...]:
+    several = sum(1 for candidate in _MAJORS if allowed & major(candidate)) > 1
+    if not several:
+        return ()
+    return (note("node/wide-range", place=chosen.source.place, requested=chosen.text, version=number),)
+
+
+def _default() -> NodeVersion:
+    pick = Pick("node", None, f"{DEFAULT}.x", Evidence("default"))
+    return NodeVersion(DEFAULT, major(DEFAULT), pick, (note("node/default-version", version=DEFAULT),))
+
+
+def _shown(allowed: Range, number: int) -> str:
+    """`22.x` for a whole line, the version for a single one, else the range."""
+    low, high = allowed.intervals[0].low, allowed.intervals[0].high
+    if len(allowed.intervals) == 1 and high == (low[0], low[1], low[2] + 1):
+        return ".".join(map(str, low))
+    return f"{number}.x" if allowed == major(number) else allowed.npm
+
+
+def _engine(manifest: Manifest) -> _Request | None:
+    text = manifest.engine
+    return None if text is None else _parse(text, manifest.place("node"))
+
+
+def _file(source: Source) -> _Request | None:
+    for path in _FILES:
+        lines = (source.text(path) or "").split("\n")
+        for number, line in enumerate(lines, start=1):
+            text = line.partition("#")[0].strip()
+            if text:
+                return _parse(text, Evidence("version", path, number))
+    return None
+
+
+def _parse(text: str, place: Evidence) -> _Request:
+    try:
+        return _Request(text, _range(text.strip()), place)
+    except VersionError:
+        raise refuse("node/invalid-version", place, requested=text, place=place.place) from None
+
+
+def _range(text: str) -> Range:
+    lowered = text.lower()
+    if lowered in {"lts/*", "lts", "node", "stable", "latest", "current"}:
+        return major(DEFAULT)
+    if lowered.startswith("lts/"):
+        if lowered.removeprefix("lts/") not in _CODENAMES:
+            raise VersionError(text)
+        return major(_CODENAMES[lowered.removeprefix("lts/")])
+    return parse_npm(text)

@@ -1,0 +1,8 @@
+"""Settings and logging: reads the environment once, at start, and hands frozen values down.
+
+May import: nothing of ours.
+"""
+
+from config.settings import Settings, SettingsError, load
+
+__all__ = ["Settings", "SettingsError", "load"]

@@ -1,0 +1,115 @@
+"""Every setting of a server, read once from `CYGNI_*` and an optional TOML file."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENVIRONMENT_PREFIX = "CYGNI_"
+
+
+class SettingsError(Exception):
+    """Raised with one line for each setting that is wrong."""
+
+
+class Settings(BaseSettings):
+    """A server's settings, frozen. The environment wins over `cygni.toml` in the state directory."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
+
+    data: Path = Field(description="State directory: database, repositories, logs, keys, sockets.")
+    domain: str = Field(default="localhost", description="Apps answer at APP.DOMAIN.")
+    bind: str = Field(default="127.0.0.1", description="Address that SSH and HTTP listen on.")
+    ssh_port: int = Field(default=2222, ge=0, le=65535, description="SSH port; 0 picks a free one.")
+    http_port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 picks a free one.")
+    https_port: int | None = Field(default=None, ge=0, le=65535, description="HTTPS port; off unless set.")
+    engine: Literal["docker", "ecs", "memory"] = Field(default="docker", description="Where apps run.")
+    database_url: str | None = Field(
+        default=None, description="SQLAlchemy URL; SQLite in the state directory unless set."
+    )
+    router_workers: int | None = Field(
+        default=None, ge=1, le=64, description="Router processes; one a core unless set."
+    )
+    extra_ca: tuple[Path, ...] | None = Field(
+        default=None,
+        description="Certificates that stacks, builds and apps trust besides Debian's; "
+        "every *.crt in /usr/local/share/ca-certificates unless set (colon-separated).",
+    )
+    network: IPv4Network = Field(
+        default=IPv4Network("10.213.0.0/16"), description="Subnet of the bridge that app containers share."
+    )
+    build_timeout: float = Field(default=900, gt=0, description="Seconds a build may take.")
+    build_memory: int = Field(
+        default=2 << 30,
+        ge=64 << 20,
+        description="Bytes of memory a build may use, where the engine honours it.",
+    )
+    build_slots: int = Field(default=2, ge=1, description="Builds at one time on this server.")
+    source_bytes: int = Field(default=1 << 30, ge=1, description="Bytes that a pushed tree may hold.")
+    source_files: int = Field(default=100_000, ge=1, description="Files that a pushed tree may hold.")
+    pack_bytes: int = Field(default=2 << 30, ge=1, description="Bytes that a push may send.")
+    disk_reserve: int = Field(default=1 << 30, ge=0, description="Free bytes below which pushes are refused.")
+    drain_timeout: float = Field(default=30, ge=0, description="Seconds that old requests get after a swap.")
+    releases_kept: int = Field(default=10, ge=2, description="Releases whose images stay for rollback.")
+    legacy_ciphers: bool = Field(default=False, description="Offer AES-CTR to SSH clients without AES-GCM.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Server log level."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(default="auto", description="Server log format.")
+
+    @field_validator("extra_ca", mode="before")
+    @classmethod
+    def _split_paths(cls, value: Any) -> Any:
+        return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @property
+    def router_socket(self) -> Path:
+        """Where the control plane finds the router."""
+        return self.data / "router.sock"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the local command line finds the control plane."""
+        return self.data / "control.sock"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the TOML file."""
+        del dotenv_settings, file_secret_settings
+        data = os.environ.get(f"{ENVIRONMENT_PREFIX}DATA")
+        file = os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG") or (Path(data) / "cygni.toml" if data else None)
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, toml
+
+
+def load(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the environment and the file.
+
+    Raises:
+        SettingsError: with every mistake, one a line.
+    """
+    try:
+        return Settings(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(item) for item in error.errors())) from None
+
+
+def _describe(item: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    return f"{ENVIRONMENT_PREFIX}{name.upper()}: {item['msg']}"

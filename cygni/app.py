@@ -1,0 +1,293 @@
+"""The composition root: the only place that builds adapters and wires them, and the life of `cygni serve`."""
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import structlog
+from buildpacks.buildkit import BuildKitBuilder, EngineImages
+from buildpacks.stacks import Stacks
+
+from config import Settings
+from config.certificates import extra_certificates
+from cygni import messages
+from cygni.builds import Builds
+from cygni.collecting import LogCollection
+from cygni.commands import Context, Ends, dispatch, registry
+from cygni.commands.parser import UsageError, split
+from cygni.control import ControlServer
+from cygni.domain.models import Lane, User
+from cygni.handlers import Handlers
+from cygni.housekeeping import Housekeeping
+from cygni.images import Images
+from cygni.jobs import Worker
+from cygni.keys import Keys
+from cygni.lanes import DeployLane
+from cygni.logs import BuildLogs, LogStore
+from cygni.manifests import Desired, Manifests
+from cygni.operations import Operations
+from cygni.output import PROBLEM
+from cygni.pipeline import Pipeline
+from cygni.pushes import Pushes
+from cygni.recovery import recover
+from cygni.releases import Releases
+from cygni.reports import Reports
+from cygni.repositories import Repositories
+from cygni.retirements import Retirements
+from cygni.routing import RouterProcess, RouterRoutes, collect_access_lines, port_file
+from cygni.services import Services
+from cygni.slots import PushSlots
+from cygni.sources import Sources
+from cygni.store import Store
+from cygni.teardown import Teardown
+from deployer.docker import DockerEngine
+from deployer.launch import Launcher
+from deployer.memory import MemoryEngine
+from deployer.ports import Engine
+from deployer.reconcile import Reconciler
+from deployer.rollout import Rollout
+from deployer.routetable import RouteTable
+from gitserver.ports import GitServerOptions, Limits, Session
+from gitserver.server import GitServer
+from router.client import RouterClient
+
+OPERATOR = "operator"
+DEPLOYS_AT_ONCE = 4
+STOP_GRACE = 30.0
+ENGINE_SOCKET = Path("/var/run/docker.sock")
+
+log = structlog.get_logger()
+
+
+class StartError(Exception):
+    """The server cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that lives as long as the server, built but not started."""
+
+    settings: Settings
+    services: Services
+    worker: Worker
+    router: RouterProcess
+    routes: RouterRoutes
+    router_client: RouterClient
+    reconciler: Reconciler
+    collection: LogCollection
+    housekeeping: Housekeeping
+    ssh: GitServer
+    control: ControlServer
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
+    """Make every part and hand each what it needs; `stack` closes them in reverse."""
+    store = await _open_store(settings, stack)
+    identity = await store.server.identity()
+    logs = await stack.enter_async_context(LogStore(settings.data / "logs"))
+    build_logs = BuildLogs(settings.data / "builds")
+    stack.push_async_callback(build_logs.close)
+    repositories = Repositories(settings.data / "repositories")
+    client = RouterClient(settings.router_socket)
+    stack.push_async_callback(client.close)
+    manifests = Manifests(settings, store, lambda: client.http_port)
+    routes = RouterRoutes(client, store, manifests)
+    engine = _engine(settings, identity)
+    stack.push_async_callback(engine.close)
+    report = Reports(logs)
+    retirements = Retirements(report)
+    stack.push_async_callback(retirements.close)
+    desired = Desired(store, manifests, retirements.busy)
+    table = RouteTable(engine, routes)
+    rollout = Rollout(engine, table, Launcher(engine, table))
+    reconciler = Reconciler(engine, table, desired, report)
+    retirements.tell(reconciler.mark)
+
+    certificates = extra_certificates(settings)
+    engine_images = EngineImages(ENGINE_SOCKET)
+    stack.push_async_callback(engine_images.close)
+    builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
+    stack.push_async_callback(builder.close)
+    stacks = Stacks(ENGINE_SOCKET, certificates, lock=settings.data / "stack.lock")
+    images = Images(settings, identity, store, stacks, builder, engine_images)
+
+    worker = Worker(
+        store,
+        {},
+        owner=uuid4().hex,
+        concurrency={Lane.BUILD: settings.build_slots * 4, Lane.DEPLOY: DEPLOYS_AT_ONCE},
+    )
+    lane = DeployLane(store, worker)
+    releases = Releases(store, manifests, rollout, retirements, images, report, kept=settings.releases_kept)
+    pipeline = Pipeline(Sources(settings, store, repositories), images, releases, lane)
+    teardown = Teardown(store, releases, routes, images, repositories, logs)
+    handlers = Handlers(store, build_logs, pipeline, releases, lane, teardown)
+    worker.register(handlers.kinds())
+
+    operations = Operations(store, worker, build_logs)
+    builds = Builds(store, worker, build_logs)
+    services = Services(
+        settings, store, worker, logs, build_logs, repositories, operations, builds, releases, engine
+    )
+    slots = PushSlots()
+    housekeeping = Housekeeping(store, repositories, slots, releases)
+    pushes = Pushes(settings, store, worker, builds, repositories, slots, housekeeping)
+    ssh = GitServer(_ssh_options(settings), Keys(store), pushes, SshCommands(services))
+    control = ControlServer(settings.control_socket, LocalCommands(services).run)
+    collection = LogCollection(engine, logs)
+    return Platform(
+        settings=settings,
+        services=services,
+        worker=worker,
+        router=RouterProcess(settings, client),
+        routes=routes,
+        router_client=client,
+        reconciler=reconciler,
+        collection=collection,
+        housekeeping=housekeeping,
+        ssh=ssh,
+        control=control,
+    )
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    url = settings.database_url or f"sqlite+aiosqlite:///{settings.data / 'cygni.db'}"
+    store = await Store.open(url, settings.data / "secret.key")
+    stack.push_async_callback(store.close)
+    return store
+
+
+def _engine(settings: Settings, identity: str) -> Engine:
+    if settings.engine == "memory":
+        return MemoryEngine()
+    if settings.engine == "docker":
+        return DockerEngine(ENGINE_SOCKET, identity, settings.network)
+    raise StartError(messages.engine_not_here(settings.engine))
+
+
+def _ssh_options(settings: Settings) -> GitServerOptions:
+    return GitServerOptions(
+        host=settings.bind,
+        port=settings.ssh_port,
+        state=settings.data / "ssh",
+        legacy_ciphers=settings.legacy_ciphers,
+        limits=Limits(pack_bytes=settings.pack_bytes),
+    )
+
+
+class SshCommands:
+    """Implements the git server's CommandHandler on the registry."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def run(self, session: Session) -> int:
+        """Run the client's command line as the owner of its key."""
+        principal = session.principal
+        user = User(principal.id, principal.name, principal.admin)
+        try:
+            words = split(session.command)
+        except UsageError as error:
+            await session.err(f"{PROBLEM}{error}\n".encode())
+            return 2
+        return await dispatch(registry, words, Context(user, session, self._services))
+
+
+class LocalCommands:
+    """Runs commands from the control socket as the operator, who is a server admin."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def run(self, words: Sequence[str], ends: Ends) -> int:
+        """Run one command."""
+        user = await operator(self._services.store)
+        return await dispatch(registry, words, Context(user, ends, self._services))
+
+
+async def operator(store: Store) -> User:
+    """The user that the server's own shell acts as."""
+    return await store.users.ensure(OPERATOR, admin=True)
+
+
+@asynccontextmanager
+async def offline_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services of commands that need only the store, while no server runs."""
+    async with AsyncExitStack() as stack:
+        platform = await build(settings, stack)
+        yield platform.services
+
+
+async def serve(settings: Settings) -> None:
+    """Run the control plane and its router child until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: another server uses the state directory, or a part cannot start.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_server(settings.data):
+        async with AsyncExitStack() as stack:
+            platform = await build(settings, stack)
+            await _start(platform, stack)
+            log.info("serving", ssh=platform.ssh.port, http=platform.router_client.http_port)
+            await stop.wait()
+            log.info("stopping")
+
+
+async def _start(platform: Platform, stack: AsyncExitStack) -> None:
+    """Start the parts, data plane first; what is pushed to `stack` is stopped in reverse."""
+    await platform.router.start()
+    stack.push_async_callback(platform.router.stop)
+    await recover(platform.services)
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    running = [
+        tasks.create_task(collect_access_lines(platform.router_client, platform.services.logs)),
+        tasks.create_task(platform.reconciler.run()),
+        tasks.create_task(platform.collection.run()),
+        tasks.create_task(platform.housekeeping.run()),
+        tasks.create_task(platform.worker.run()),
+    ]
+    stack.callback(_cancel, running)
+    stack.push_async_callback(platform.worker.stop, STOP_GRACE)
+    await platform.control.start()
+    stack.push_async_callback(platform.control.close)
+    await platform.ssh.start()
+    stack.push_async_callback(platform.ssh.close, STOP_GRACE)
+    _write_ports(platform)
+    stack.callback(port_file(platform.settings).unlink, missing_ok=True)
+
+
+def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _write_ports(platform: Platform) -> None:
+    ports = {"ssh_port": platform.ssh.port, "http_port": platform.router_client.http_port, "pid": os.getpid()}
+    path = port_file(platform.settings)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(ports))
+    temporary.replace(path)
+
+
+@contextmanager
+def _only_server(data: Path) -> Iterator[None]:
+    """Hold the state directory; the kernel lets go of it when the process ends, however it ends."""
+    with (data / "serve.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(messages.already_serving(str(data))) from None
+        yield

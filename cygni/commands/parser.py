@@ -1,0 +1,158 @@
+"""A command line to a call: finds the command, binds its flags and arguments, names what is wrong."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from cygni.commands.registry import Command, Flag, Parameter, Registry
+from cygni.domain.errors import UserError
+
+
+class UsageError(UserError):
+    """The command line does not parse; the text says why and what would."""
+
+
+@dataclass
+class Invocation:
+    """A parsed command line. `app` is the name as typed; whether it exists is not known here."""
+
+    command: Command
+    app: str | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    help: bool = False
+
+
+def split(line: str) -> list[str]:
+    """Split a line as a shell would, without running one.
+
+    Raises:
+        UsageError: quotes do not close.
+    """
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"The command line cannot be read: {error}. Check its quotes.") from None
+
+
+def parse(registry: Registry, words: Sequence[str]) -> Invocation:
+    """Find the command and bind its arguments.
+
+    Raises:
+        UsageError: unknown command or flag (with the nearest match), missing or superfluous words.
+    """
+    name, rest = words[0], list(words[1:])
+    command = registry.find(name)
+    if command is None:
+        raise UsageError(_unknown_command(registry, name))
+    return _Binder(command, rest).bind()
+
+
+def _unknown_command(registry: Registry, name: str) -> str:
+    nearest = registry.nearest(name)
+    hint = f" Did you mean {nearest}?" if nearest else ""
+    return f"There is no command {name!r}.{hint} `help` lists them all."
+
+
+class _Binder:
+    def __init__(self, command: Command, words: list[str]) -> None:
+        self._command = command
+        self._words = words
+        self._flags = {flag.option: flag for flag in command.flags}
+        self._flags |= {
+            flag.declaration.short: flag
+            for flag in command.flags
+            if isinstance(flag.declaration, Flag) and flag.declaration.short
+        }
+        self._positional: list[str] = []
+        self._result = Invocation(command)
+
+    def bind(self) -> Invocation:
+        self._read_words()
+        if self._result.help:
+            return self._result
+        self._take_app()
+        self._bind_arguments()
+        self._check_required_flags()
+        return self._result
+
+    def _read_words(self) -> None:
+        words = self._words
+        while words:
+            word = words.pop(0)
+            if word == "--":
+                self._positional += words
+                words.clear()
+            elif word.startswith("-") and len(word) > 1:
+                self._read_flag(word)
+            else:
+                self._positional.append(word)
+
+    def _read_flag(self, word: str) -> None:
+        name, equals, value = word.partition("=")
+        if name in {"-h", "--help"}:
+            self._result.help = True
+        elif name in {"-a", "--app"} and self._command.takes_app:
+            self._result.app = value if equals else self._next(name)
+        elif flag := self._flags.get(name):
+            self._result.values[flag.name] = self._flag_value(flag, name, value if equals else None)
+        else:
+            raise UsageError(self._unknown_flag(name))
+
+    def _flag_value(self, flag: Parameter, name: str, value: str | None) -> Any:
+        if flag.kind is bool:
+            if value is not None:
+                raise UsageError(f"{name} takes no value.")
+            return True
+        text = value if value is not None else self._next(name)
+        if flag.kind is int:
+            return _integer(name, text)
+        return text
+
+    def _next(self, name: str) -> str:
+        if not self._words:
+            raise UsageError(f"{name} needs a value. Usage: {self._command.synopsis}")
+        return self._words.pop(0)
+
+    def _unknown_flag(self, name: str) -> str:
+        known = [*self._flags, *(["-a", "--app"] if self._command.takes_app else [])]
+        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        return f"{self._command.name} has no flag {name}.{hint} Usage: {self._command.synopsis}"
+
+    def _take_app(self) -> None:
+        """Dokku's habit: the first argument is the app where -a was not given."""
+        command, result = self._command, self._result
+        if command.takes_app and result.app is None and self._positional:
+            result.app = self._positional.pop(0)
+        if command.takes_app and result.app is None and not command.app_optional:
+            raise UsageError(f"Which app? Name it with -a APP. Usage: {command.synopsis}")
+
+    def _bind_arguments(self) -> None:
+        words = self._positional
+        for argument in self._command.arguments:
+            if argument.many:
+                self._result.values[argument.name] = tuple(words)
+                words = []
+            elif words:
+                word = words.pop(0)
+                self._result.values[argument.name] = (
+                    _integer(argument.name, word) if argument.kind is int else word
+                )
+            elif argument.required:
+                raise UsageError(f"{argument.name.upper()} is missing. Usage: {self._command.synopsis}")
+        if words:
+            raise UsageError(f"{words[0]!r} is one word too many. Usage: {self._command.synopsis}")
+
+    def _check_required_flags(self) -> None:
+        for flag in self._command.flags:
+            if flag.required and flag.name not in self._result.values:
+                raise UsageError(f"{flag.option} is missing. Usage: {self._command.synopsis}")
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{name} takes a whole number, not {text!r}.") from None

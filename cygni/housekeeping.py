@@ -1,0 +1,70 @@
+"""Keeps repositories, images, job rows and the build cache small, between pushes and never in their way."""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import structlog
+
+from cygni.domain.errors import CygniError
+from cygni.domain.models import App
+from cygni.releases import Releases
+from cygni.repositories import Repositories
+from cygni.slots import PushSlots
+from cygni.store import Store
+
+QUEUE_LIMIT = 1000
+EVERY = 6 * 3600.0
+JOBS_KEPT = 30 * 86400.0
+STEP_LIMIT = 600.0
+
+log = structlog.get_logger()
+
+
+class Housekeeping:
+    """Tidies an app after each push of it, and every app a few times a day; one at a time."""
+
+    def __init__(
+        self, store: Store, repositories: Repositories, slots: PushSlots, releases: Releases
+    ) -> None:
+        self._store = store
+        self._repositories = repositories
+        self._slots = slots
+        self._releases = releases
+        self._due: asyncio.Queue[str] = asyncio.Queue(QUEUE_LIMIT)
+
+    def after_push(self, app_id: str) -> None:
+        """Tidy this app soon. When too many wait, the daily round does it."""
+        with suppress(asyncio.QueueFull):
+            self._due.put_nowait(app_id)
+
+    async def run(self) -> None:
+        """Tidy until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._rounds())
+            while True:
+                await self._tidy(await self._due.get())
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            await self._store.jobs.prune(JOBS_KEPT)
+            for app in await self._store.apps.all():
+                await self._due.put(app.id)
+
+    async def _tidy(self, app_id: str) -> None:
+        app = await self._store.apps.by_id(app_id)
+        if app is None or app.destroying:
+            return
+        try:
+            async with asyncio.timeout(STEP_LIMIT):
+                await self._tidy_repository(app)
+                await self._releases.collect(app)
+        except (CygniError, OSError, TimeoutError, RuntimeError) as error:
+            log.warning("housekeeping", app=app.name, reason=str(error) or type(error).__name__)
+
+    async def _tidy_repository(self, app: App) -> None:
+        """Under the push slot, so that no push meets a repack; a busy slot means another time."""
+        with self._slots.try_hold(app.id, "housekeeping") as held:
+            if held:
+                await self._repositories.maintain(app.id)

@@ -1,0 +1,46 @@
+"""Commands on the server's own shell: through the running server, or on the store while none runs."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from config import Settings
+from cygni import control, messages
+from cygni.commands import EXIT_FAILED, Context, dispatch, registry
+from cygni.output import PROBLEM
+
+
+class _StandardEnds:
+    """This process's standard streams as a command's ends."""
+
+    async def read(self, limit: int) -> bytes:
+        return await asyncio.to_thread(os.read, sys.stdin.fileno(), limit)
+
+    async def out(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    async def err(self, data: bytes) -> None:
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
+
+async def run_local(settings: Settings, words: Sequence[str]) -> int:
+    """Run a command as the owner of the state directory; returns its exit code."""
+    try:
+        return await control.call(settings.control_socket, words)
+    except control.NotServingError:
+        return await _run_offline(settings, words)
+
+
+async def _run_offline(settings: Settings, words: Sequence[str]) -> int:
+    from cygni.app import offline_services, operator
+
+    ends = _StandardEnds()
+    command = registry.find(words[0])
+    if command is not None and not command.offline:
+        await ends.err(f"{PROBLEM}{messages.needs_running_server(str(settings.data))}\n".encode())
+        return EXIT_FAILED
+    async with offline_services(settings) as services:
+        return await dispatch(registry, words, Context(await operator(services.store), ends, services))

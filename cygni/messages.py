@@ -1,0 +1,356 @@
+"""Every sentence the application says to people: what happened, why, what to do."""
+
+from collections.abc import Sequence
+
+from cygni.domain.models import App, Release, Role
+from deployer.failures import RolloutFailedError
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+# Receiving a push
+
+
+def push_waiting(holder: str, seconds: int) -> str:
+    """Told every few seconds to a push that waits for its turn."""
+    return f"Another push by {holder} is being deployed ({_clock(seconds)}). Yours is next."
+
+
+def push_replaced() -> str:
+    """Told to a waiting push when a newer one arrived."""
+    return "A newer push to this app took your place in the queue. Nothing of this push was used."
+
+
+def push_waited_too_long() -> str:
+    """Told to a waiting push whose patience ended."""
+    return "The push before yours has not ended in time. See `builds` and `builds:cancel`, then push again."
+
+
+def no_such_app(name: str) -> str:
+    """One text for an unknown app and for an app of others."""
+    return f"There is no app {name} that you may use. Ask a server admin to create it or to give you access."
+
+
+def bad_app_name(name: str) -> str:
+    """The name breaks the grammar."""
+    shown = "".join(c if c.isprintable() else "?" for c in name[:60])
+    return (
+        f"{shown!r} cannot be an app's name: it becomes a host name. "
+        "Use 2 to 30 characters of a-z, 0-9 and '-', starting with a letter and not ending in '-'."
+    )
+
+
+def read_only(app: str, role: Role) -> str:
+    """A viewer tried to change something."""
+    return f"You are a {role} of {app} and may look, not change. An admin of {app} can run `access:add`."
+
+
+def being_destroyed(app: str) -> str:
+    """The app is on its way out."""
+    return f"{app} is being destroyed. Wait until it is gone, or push to another name."
+
+
+def disk_almost_full(free: int, reserve: int) -> str:
+    """Too little space to accept objects or to build."""
+    return (
+        f"The server's disk is almost full: {free >> 20} MiB free, {reserve >> 20} MiB must stay. "
+        "Nothing was received. Free some space (`docker system df` shows images and caches), then push again."
+    )
+
+
+def wrong_branch(branch: str, deploy_branch: str, remote: str) -> str:
+    """Only the deploy branch builds."""
+    return (
+        f"Only {deploy_branch} is deployed, so {branch} was not accepted. To deploy it:\n"
+        f"  git push {remote} {branch}:{deploy_branch}"
+    )
+
+
+def delete_deploy_branch(branch: str, app: str) -> str:
+    """The deploy branch cannot be deleted."""
+    return f"{branch} is the branch that {app} runs, so it stays. To remove the app: apps:destroy -a {app} --confirm {app}"
+
+
+def stale_push(branch: str, old: str, current: str) -> str:
+    """The client's idea of the branch is not what it is."""
+    return (
+        f"Your push is based on {old[:7]}, but {branch} is now {current[:7]}. "
+        "Run `git pull --rebase`, or `git push --force` to replace it."
+    )
+
+
+def unknown_push_option(option: str, known: Sequence[str]) -> str:
+    """A typo in `-o` must not be ignored."""
+    return f"There is no push option {option!r}. Known ones: {', '.join(known)}."
+
+
+def detached(number: int, app: str) -> str:
+    """The build goes on without the client."""
+    return f"Detached. Build {number} runs on the server; follow it with: builds:output -a {app} {number} -t"
+
+
+def disconnect_hint(app: str) -> str:
+    """What Ctrl-C does."""
+    return f"Ctrl-C detaches, the build goes on (builds:cancel -a {app} stops it)"
+
+
+def push_rejected(app: str) -> str:
+    """The last line of a push that did not go live."""
+    return f"Push rejected to {app}."
+
+
+# Building
+
+
+def engine_down(reason: str) -> str:
+    """Docker does not answer."""
+    return (
+        f"The container engine does not answer ({reason}). Nothing was changed and what runs goes on. "
+        "An operator starts it with `systemctl start docker`; then push again."
+    )
+
+
+def build_interrupted() -> str:
+    """The control plane ended while it built."""
+    return "the server stopped during this build"
+
+
+def build_interrupted_text() -> str:
+    """The same for the pusher."""
+    return "The server stopped during this build. Nothing was changed; push again."
+
+
+def build_cancelled() -> str:
+    """Someone cancelled the build."""
+    return "cancelled"
+
+
+def build_cancelled_text() -> str:
+    """The same for the pusher."""
+    return "The build was cancelled. Nothing was changed."
+
+
+def build_superseded() -> str:
+    """A newer push came first."""
+    return "a newer push took its place"
+
+
+def no_web_process() -> str:
+    """There is nothing to route to."""
+    return "There is no web process, so the app gets no URL traffic. Add a line `web: …` to the Procfile."
+
+
+# Releasing
+
+
+def old_release_serves(version: int | None) -> str:
+    """What the failure did not touch."""
+    return f"v{version} goes on serving." if version else "No earlier release is running."
+
+
+def release_interrupted() -> str:
+    """The control plane ended before the swap."""
+    return "the server stopped before this release went live"
+
+
+def no_release(app: App) -> str:
+    """A command needs a release."""
+    return f"{app.name} has no release yet. Push to it first: git push cygni main"
+
+
+def no_such_release(app: App, version: int) -> str:
+    """The version does not exist."""
+    return f"{app.name} has no release v{version}. `releases -a {app.name}` lists them."
+
+
+def image_gone(version: int) -> str:
+    """The image of an old release was collected."""
+    return f"The image of v{version} is no longer on this server. Push its commit again instead."
+
+
+def cannot_roll_back(version: int) -> str:
+    """The target never ran."""
+    return f"v{version} never went live, so there is nothing to go back to. Choose a release marked retired."
+
+
+# Commands
+
+
+def needs_server_admin() -> str:
+    """The command is for server admins."""
+    return "This needs a server admin. On the server's own shell, `cygni` commands run as one."
+
+
+def needs_role(app: str, role: Role) -> str:
+    """The person's role is too small."""
+    return f"This needs the role {role} on {app}. An admin of it can run `access:add`."
+
+
+def confirm_needed(app: str, command: str) -> str:
+    """A destructive command without its confirmation."""
+    return f"This removes {app} with its releases, logs and repository for good. To go on: {command} -a {app} --confirm {app}"
+
+
+def app_exists(name: str) -> str:
+    """The name is taken."""
+    return f"The name {name} is taken. Choose another."
+
+
+def bad_config_name(name: str) -> str:
+    """The name is no variable name or is ours."""
+    return (
+        f"{name!r} cannot be a config name: letters, digits and '_' only, not starting with a digit; "
+        "PORT and names with CYGNI_ are set by the platform."
+    )
+
+
+def bad_assignment(word: str) -> str:
+    """Not K=V."""
+    return f"{word} is invalid. Must be in the format FOO=bar."
+
+
+def no_such_config(name: str, app: str) -> str:
+    """config:get of nothing."""
+    return f"{app} has no config var {name}."
+
+
+def bad_scale(word: str) -> str:
+    """Not type=n."""
+    return f"{word} is invalid. Must be in the format web=2 (0 to 100)."
+
+
+def no_such_process(name: str, known: Sequence[str]) -> str:
+    """Scaling or logging a type that the release has not."""
+    return f"There is no process type {name}. This release has: {', '.join(known) or 'none'}."
+
+
+def bad_key(reason: str) -> str:
+    """The key cannot be used."""
+    return f"That is not a usable public key: {reason}. Send the .pub file: keys:add laptop < ~/.ssh/id_ed25519.pub"
+
+
+def key_exists() -> str:
+    """The fingerprint or the name is taken."""
+    return "That key or its name is already registered on this server."
+
+
+def no_such_key(name: str) -> str:
+    """Unknown key."""
+    return f"There is no key {name}. `keys` lists yours."
+
+
+def no_such_build(app: str, number: int) -> str:
+    """Unknown build number."""
+    return f"{app} has no build {number}. `builds -a {app}` lists them."
+
+
+def unexpected() -> str:
+    """Our fault; details are in the server's log only."""
+    return "Something went wrong on the server. The operator finds the cause in its log."
+
+
+def no_such_command(name: str, nearest: str | None) -> str:
+    """Help of an unknown command."""
+    hint = f" Did you mean {nearest}?" if nearest else ""
+    return f"There is no command {name!r}.{hint} `help` lists them all."
+
+
+def nothing_to_roll_back(app: App) -> str:
+    """Only one release was ever live."""
+    return f"{app.name} has no earlier release to go back to."
+
+
+def bad_key_name(name: str) -> str:
+    """The key's or user's name breaks the grammar."""
+    return f"{name!r} cannot be a key's or user's name: letters, digits and _.@+- only, at most 63."
+
+
+def no_such_user(name: str) -> str:
+    """Unknown user."""
+    return f"There is no user {name}. A server admin registers one with: keys:add KEYNAME --user {name} < key.pub"
+
+
+def bad_health(word: str) -> str:
+    """health:set of nonsense."""
+    return f"{word} is invalid. Known settings: path=/up (empty: none) and boot-timeout=1 to 3600 seconds."
+
+
+def no_builds(app: str) -> str:
+    """Nothing was pushed yet."""
+    return f"{app} has no builds yet. Push to it first: git push cygni main"
+
+
+def build_has_ended(app: str, number: int, status: str) -> str:
+    """Cancelling too late."""
+    return f"Build {number} of {app} is not running any more ({status})."
+
+
+def needs_running_server(data: str) -> str:
+    """The command needs more than the store."""
+    return f"No server runs on {data}, and this command needs it. Start it with `cygni serve`."
+
+
+def engine_not_here(engine: str) -> str:
+    """CYGNI_ENGINE names an adapter that this version does not have."""
+    return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker."
+
+
+def already_serving(data: str) -> str:
+    """Two servers on one state directory."""
+    return f"Another server already uses {data}. Stop it first, or set CYGNI_DATA to another directory."
+
+
+ADVICE = {
+    "release-failed": "Fix the release command (Procfile line `release:`), then push again.",
+    "exited": "Look at its output, then fix the command in the Procfile or the config it misses.",
+    "never-bound": "A web process must listen on 0.0.0.0 and the port in $PORT. "
+    "A slow start may need more time: health:set -a {app} boot-timeout=120",
+    "bound-to-loopback": "Listen on 0.0.0.0 instead of 127.0.0.1 or localhost, so that the router reaches it.",
+    "wrong-port": "Listen on the port in $PORT, which the platform sets; do not choose one.",
+    "unhealthy": "Make the health path answer 2xx or 3xx, or change it: health:set -a {app} path=/…",
+    "out-of-memory": "It needs more memory than its limit. Use less at start, for example fewer server workers.",
+    "engine": "The container engine had a problem; see the server's log. Trying again may help.",
+    "timeout": "Make it finish sooner, then push again.",
+}
+
+
+def _rollout_report(app: App, error: RolloutFailedError) -> list[str]:
+    lines = [str(error)]
+    if error.last_probe:
+        lines.append(f"Last probe: {error.last_probe}")
+    lines.append(ADVICE[error.cause].format(app=app.name))
+    if error.tail:
+        lines.append(f"Last output of {error.instance or app.name}:")
+        lines += [f"  {line.text}" for line in error.tail]
+    return lines
+
+
+def release_failed(app: App, release: Release, error: RolloutFailedError, serving: int | None) -> str:
+    """A release that did not come up: phase, cause, advice, output, and what goes on serving."""
+    lines = [f"Release v{release.version} failed in the {PHASES[error.phase]}.", *_rollout_report(app, error)]
+    return "\n".join([*lines, old_release_serves(serving)])
+
+
+PHASES = {
+    "release": "release phase",
+    "start": "start of its processes",
+    "boot": "boot of its processes",
+    "commit": "swap",
+}
+
+
+def scale_failed(app: App, error: RolloutFailedError) -> str:
+    """New instances did not come up."""
+    return "\n".join([f"Scaling {app.name} failed; as many run as before.", *_rollout_report(app, error)])
+
+
+def restart_failed(app: App, error: RolloutFailedError) -> str:
+    """Fresh instances did not come up."""
+    return "\n".join([f"Restarting {app.name} failed; what ran goes on.", *_rollout_report(app, error)])
+
+
+def cancelled_by(who: str) -> str:
+    """Shown to everyone who follows the build."""
+    return f"Cancelled by {who}."

@@ -1,0 +1,74 @@
+"""What people do to an app besides pushing: durable jobs in the deploy lane, with followable output."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cygni.domain.errors import UserError
+from cygni.domain.models import App, Job, JobStatus, Lane
+from cygni.jobs import Worker
+from cygni.logs import BuildLogs
+from cygni.store import Store
+
+CONFIG = "config"
+SCALE = "scale"
+RESTART = "restart"
+ROLLBACK = "rollback"
+DESTROY = "destroy"
+FOLLOW_LIMIT = 2 * 3600.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A job that runs, and the name of its output."""
+
+    job: Job
+    output: str
+
+
+class Operations:
+    """Starts operations and follows them; the work itself is done by the worker's handlers."""
+
+    def __init__(self, store: Store, worker: Worker, build_logs: BuildLogs) -> None:
+        self._store = store
+        self._worker = worker
+        self._build_logs = build_logs
+
+    async def change_config(
+        self, app: App, changes: Mapping[str, str | None], author: str
+    ) -> Operation | None:
+        """Store config changes and roll them out where the app has a release; several in a row coalesce."""
+        live = await self._store.releases.live(app.id)
+        _, job = await self._store.config.change(
+            app.id, changes, author=author, job_kind=CONFIG if live else None
+        )
+        return self._operation(job) if job else None
+
+    async def scale(self, app: App, changes: Mapping[str, int], author: str) -> Operation | None:
+        """Store a new formation and make it so where the app has a release."""
+        live = await self._store.releases.live(app.id)
+        _, job = await self._store.formation.change(
+            app.id, changes, author=author, job_kind=SCALE if live else None
+        )
+        return self._operation(job) if job else None
+
+    async def start(
+        self, app: App, kind: str, author: str, payload: Mapping[str, str] | None = None
+    ) -> Operation:
+        """Start an operation of a kind that only needs its payload."""
+        job = await self._store.jobs.enqueue(app.id, Lane.DEPLOY, kind, payload or {}, author)
+        return self._operation(job)
+
+    def _operation(self, job: Job) -> Operation:
+        self._build_logs.writer(job.id)  # from now on followers have something to wait for
+        return Operation(job, job.id)
+
+    async def outcome(self, operation: Operation) -> str:
+        """Wait for the end and return the result line.
+
+        Raises:
+            UserError: it failed; the text says why.
+        """
+        job = await self._worker.wait(operation.job.id, timeout=FOLLOW_LIMIT)
+        if job.status is not JobStatus.DONE:
+            raise UserError(job.result or f"The {job.kind} was {job.status}.")
+        return job.result or ""

@@ -1,0 +1,29 @@
+"""The database: tables, repositories that return domain values, migrations, encryption at rest.
+
+May import: cygni.domain.
+"""
+
+from cygni.store.errors import (
+    DatabaseBusyError,
+    DatabaseDamagedError,
+    DatabaseUnreachableError,
+    DatabaseVersionError,
+    DiskFullError,
+    KeyFileError,
+    StoreError,
+)
+from cygni.store.notifier import QUEUE, Notifier
+from cygni.store.store import Store
+
+__all__ = [
+    "QUEUE",
+    "DatabaseBusyError",
+    "DatabaseDamagedError",
+    "DatabaseUnreachableError",
+    "DatabaseVersionError",
+    "DiskFullError",
+    "KeyFileError",
+    "Notifier",
+    "Store",
+    "StoreError",
+]

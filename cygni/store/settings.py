@@ -1,0 +1,113 @@
+"""What people set per app and the next release takes: config variables and formation."""
+
+from collections.abc import Mapping
+
+from sqlmodel import Session, col, select
+
+from cygni.domain.models import Job
+from cygni.store import queue, rows
+from cygni.store.database import Database
+from cygni.store.keyring import Keyring
+from cygni.store.schema import ConfigRow, FormationRow
+from cygni.store.sealing import open_value, seal_value
+
+
+class Config:
+    """Config variables; values are sealed before they reach the database."""
+
+    def __init__(self, database: Database, keyring: Keyring) -> None:
+        self._database = database
+        self._keyring = keyring
+
+    async def get(self, app_id: str) -> dict[str, str]:
+        """Return all variables by name; none for an unknown app."""
+        return await self._database.read(read_config, self._keyring, app_id)
+
+    async def change(
+        self, app_id: str, changes: Mapping[str, str | None], *, author: str, job_kind: str | None
+    ) -> tuple[dict[str, str], Job | None]:
+        """Set variables, or remove those that are None, and enqueue the job that rolls it out: both or neither.
+
+        A waiting job of the kind is used again. Returns all variables, and the job if a kind was given.
+
+        Raises:
+            NotFoundError: no such app.
+            ConflictError: it is being destroyed.
+        """
+        return await self._database.write(self._change, app_id, changes, author, job_kind)
+
+    def _change(
+        self,
+        session: Session,
+        app_id: str,
+        changes: Mapping[str, str | None],
+        author: str,
+        job_kind: str | None,
+    ) -> tuple[dict[str, str], Job | None]:
+        rows.lock_working_app(session, app_id)
+        for name, value in changes.items():
+            self._set(session, app_id, name, value)
+        session.flush()
+        return read_config(session, self._keyring, app_id), _roll_out(
+            session, app_id, changes, author, job_kind
+        )
+
+    def _set(self, session: Session, app_id: str, name: str, value: str | None) -> None:
+        row = session.get(ConfigRow, (app_id, name))
+        if value is not None:
+            sealed = seal_value(self._keyring, value, app_id, name)
+            session.merge(ConfigRow(app_id=app_id, name=name, value=sealed))
+        elif row is not None:
+            session.delete(row)
+
+
+class Formation:
+    """How many processes of each type were asked for; types nobody asked for are not in it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, app_id: str) -> dict[str, int]:
+        """Return the quantity by process type; none for an unknown app."""
+        return await self._database.read(_read_formation, app_id)
+
+    async def change(
+        self, app_id: str, changes: Mapping[str, int], *, author: str, job_kind: str | None
+    ) -> tuple[dict[str, int], Job | None]:
+        """Set quantities and enqueue the job that makes it so: both or neither, as `Config.change`.
+
+        Raises:
+            NotFoundError: no such app.
+            ConflictError: it is being destroyed, or a quantity is negative.
+        """
+        return await self._database.write(_change_formation, app_id, changes, author, job_kind)
+
+
+def read_config(session: Session, keyring: Keyring, app_id: str) -> dict[str, str]:
+    """Return an app's config inside a transaction."""
+    query = select(ConfigRow).where(col(ConfigRow.app_id) == app_id).order_by(col(ConfigRow.name))
+    return {row.name: open_value(keyring, row.value, app_id, row.name) for row in session.exec(query)}
+
+
+def _read_formation(session: Session, app_id: str) -> dict[str, int]:
+    query = select(FormationRow).where(col(FormationRow.app_id) == app_id).order_by(col(FormationRow.process))
+    return {row.process: row.quantity for row in session.exec(query)}
+
+
+def _change_formation(
+    session: Session, app_id: str, changes: Mapping[str, int], author: str, job_kind: str | None
+) -> tuple[dict[str, int], Job | None]:
+    rows.lock_working_app(session, app_id)
+    for process, quantity in changes.items():
+        session.merge(FormationRow(app_id=app_id, process=process, quantity=quantity))
+    session.flush()
+    return _read_formation(session, app_id), _roll_out(session, app_id, changes, author, job_kind)
+
+
+def _roll_out(
+    session: Session, app_id: str, changes: Mapping[str, object], author: str, job_kind: str | None
+) -> Job | None:
+    """Also when nothing differs: setting it again is how a person repeats a roll-out that failed."""
+    if job_kind is None or not changes:
+        return None
+    return rows.job(queue.add_or_join(session, app_id, job_kind, changes, author))

@@ -1,0 +1,42 @@
+"""Destroying an app: instances, route, images, repository, logs, rows; each step can be repeated."""
+
+from cygni.domain.models import App, Job
+from cygni.images import Images
+from cygni.logs import LogStore
+from cygni.output import Narrator
+from cygni.releases import Releases
+from cygni.repositories import Repositories
+from cygni.routing import RouterRoutes
+from cygni.store import Store
+
+
+class Teardown:
+    """Removes everything that carries an app's name."""
+
+    def __init__(
+        self,
+        store: Store,
+        releases: Releases,
+        routes: RouterRoutes,
+        images: Images,
+        repositories: Repositories,
+        logs: LogStore,
+    ) -> None:
+        self._store = store
+        self._releases = releases
+        self._routes = routes
+        self._images = images
+        self._repositories = repositories
+        self._logs = logs
+
+    async def destroy(self, app: App, job: Job, say: Narrator) -> None:
+        """Remove the app; the row goes last, so that a crash in between is picked up again."""
+        del job
+        await say.step(f"Destroying {app.name}")
+        await self._releases.stop_all(app)
+        await self._routes.forget(app.id)
+        await self._images.remove_app(app.id)
+        await self._repositories.remove(app.id)
+        await self._logs.remove(app.id)
+        await self._store.apps.delete(app.id)
+        await say.detail("done")

@@ -1,0 +1,4 @@
+"""A manifest to running processes, on an engine (docker, ecs, memory).
+
+May import: config.
+"""

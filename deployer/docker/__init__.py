@@ -1,0 +1,4 @@
+"""The engine adapter for Docker on one machine.
+
+May import: deployer, config.
+"""

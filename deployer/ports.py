@@ -1,0 +1,217 @@
+"""What the deployer needs from an engine and from its owner."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from deployer.manifest import Manifest, Process
+
+Announce = Callable[[str], Awaitable[None]]
+"""Tells the person who deploys one line, without a newline."""
+
+Report = Callable[[str, str], Awaitable[None]]
+"""Puts one platform line, without a newline, into the log of the app with this id: `(app_id, text)`."""
+
+State = Literal["starting", "running", "stopping", "exited"]
+"""`stopping` means for good: its stop has begun and ends with its removal."""
+
+
+class EngineError(Exception):
+    """The engine refused or could not be reached; `transient` says whether trying again can help."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an instance accepts, as seen from the router."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One running (or ended) process: a container, a task. `id` is the engine's, never reused."""
+
+    id: str
+    app_id: str
+    app: str
+    release: int
+    process: str
+    number: int
+    state: State
+    address: Address | None = None
+    """None for process types that are not routed."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    restarts: int = 0
+    generation: int = 0
+    """Which replacement of the same number of the same release this is; a restart starts the next one."""
+
+    @property
+    def name(self) -> str:
+        """How people and log lines name it: `web.1`."""
+        return f"{self.process}.{self.number}"
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line an instance printed, without its newline."""
+
+    at: datetime
+    stream: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something happened to an instance: it started, died, was killed for memory, was destroyed."""
+
+    instance_id: str
+    kind: Literal["start", "die", "oom", "destroy"]
+    at: datetime
+    exit_code: int | None = None
+    app_id: str = ""
+
+
+class Engine(Protocol):
+    """Runs instances. Every call is idempotent or safe to repeat after a crash of the caller."""
+
+    async def start(
+        self, manifest: Manifest, process: Process, number: int, *, generation: int = 0
+    ) -> Instance:
+        """Create and start one instance; an identical one that already runs is returned.
+
+        Identical means the same app, release, process, number and generation. One that has exited is
+        replaced by a fresh one.
+
+        Raises:
+            EngineError: the image is missing, the engine is down, no address is left.
+        """
+        ...
+
+    async def list(self, app_id: str | None = None) -> Sequence[Instance]:
+        """Return this server's instances in every state, one-off ones left out."""
+        ...
+
+    async def inspect(self, instance_id: str) -> Instance | None:
+        """Return one instance as it is now, None when it is gone."""
+        ...
+
+    async def stop(self, instance: Instance, timeout: float) -> None:
+        """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine.
+
+        Its address stays unused until `reclaim`.
+        """
+
+    async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
+        """Start an instance again, at the same address; one that still runs is stopped first.
+
+        Raises:
+            EngineError: it is gone, or it is being stopped for good.
+        """
+        ...
+
+    async def wait(self, instance: Instance) -> Instance | None:
+        """Return the instance as soon as it does not run, None when it is gone."""
+        ...
+
+    async def listening(self, instance: Instance) -> Sequence[Address]:
+        """Where its processes accept TCP connections, as seen from inside; empty where that is unknown."""
+        ...
+
+    def reclaim(self, app_id: str) -> None:
+        """Addresses of the app's stopped instances may be given out again.
+
+        Called when every router has acknowledged a table without them.
+        """
+
+    async def sweep(self, app_id: str | None = None) -> None:
+        """Remove one-offs: all of an app, or (None) those whose control plane died."""
+
+    async def run(
+        self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
+    ) -> int:
+        """Run a one-off in the release's image and environment; returns its exit code. Removed afterwards.
+
+        Raises:
+            TimeoutError: it ran for longer than `timeout` seconds and was killed.
+            EngineError: it could not be started or followed.
+        """
+        ...
+
+    def logs(
+        self, instance: Instance, since: datetime | None, *, follow: bool, tail: int | None = None
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines after `since` (all for None), then as they come when `follow`; ends with the instance.
+
+        With `tail`, begins at the last `tail` lines. Close it (`aclose`) when leaving early.
+        """
+        ...
+
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Events of this server's instances, one-off ones left out, from this call on.
+
+        Raises:
+            EngineError: the stream broke; list everything after following it again.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Raise EngineError when the engine cannot be used."""
+
+    async def close(self) -> None:
+        """Release connections and threads."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A verified instance that may receive requests."""
+
+    instance_id: str
+    name: str
+    host: str
+    port: int
+
+
+class Routes(Protocol):
+    """The deployer's view of the router."""
+
+    async def swap(self, app_id: str, targets: Sequence[Target]) -> None:
+        """Send new requests to `targets` only; returns when every live router worker has said so.
+
+        A silent worker delays this up to the implementation's limit, then it raises.
+
+        Raises:
+            RoutesError: no router acknowledged in time.
+        """
+
+    async def drained(self, app_id: str, instance_ids: Sequence[str], timeout: float) -> bool:
+        """Wait until no request is in flight to these instances; False when `timeout` came first."""
+        ...
+
+
+class RoutesError(Exception):
+    """The router did not acknowledge a table in time."""
+
+
+class DesiredState(Protocol):
+    """What should run, as the owner's database says."""
+
+    async def apps(self) -> Sequence[str]:
+        """Ids of the apps that have a live release."""
+        ...
+
+    async def live(self, app_id: str) -> Manifest | None:
+        """Return the app's live release with its current scale; None when nothing of the app should run."""
+        ...
+
+    async def busy(self, app_id: str) -> bool:
+        """Whether a roll-out, scale, restart or destroy of the app is under way."""
+        ...

@@ -1,0 +1,236 @@
+"""Release, start, wait until healthy, swap, drain, retire. Design: docs, "Release and roll-out"."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeVar
+
+from deployer.failures import TAIL_LINES, RolloutFailedError
+from deployer.launch import Launch, Launcher, Slot
+from deployer.manifest import Manifest
+from deployer.ports import Announce, Engine, EngineError, Instance, LogLine
+from deployer.probe import probe
+from deployer.retirement import Patience, Retirement, publish
+from deployer.routetable import RouteTable
+
+T = TypeVar("T")
+
+Commit = Callable[[], Awaitable[None]]
+"""Makes the new state the desired one, durably. Called once, when everything is ready and before the swap."""
+
+
+async def nothing_to_commit() -> None:
+    """For changes whose desired state was stored before they began."""
+
+
+class Rollout:
+    """Changes what runs of one app. The caller allows one change of an app at a time (the deploy lane).
+
+    Every method is all or nothing: it raises before the commit and leaves what ran as it was, or it commits,
+    swaps, and returns a `Retirement`. By then the new instances serve; `await retirement.finish()` drains and
+    stops the old ones, and nobody needs to wait for that.
+
+    Commit, then swap: after a kill between the two, the reconciler finds the new release desired and running,
+    and swaps. The other order would have a moment in which the old release is desired while the new serves.
+    """
+
+    def __init__(self, engine: Engine, table: RouteTable, launcher: Launcher) -> None:
+        self._engine = engine
+        self._table = table
+        self._launcher = launcher
+
+    async def run(
+        self, manifest: Manifest, announce: Announce, commit: Commit = nothing_to_commit
+    ) -> Retirement:
+        """Take a release live.
+
+        Raises:
+            RolloutFailedError: it did not come up; what was started is stopped, nothing else was touched.
+        """
+        await self._release(manifest, announce)
+        return await self._replace(manifest, announce, commit)
+
+    async def restart(self, manifest: Manifest, announce: Announce) -> Retirement:
+        """Replace every instance of the live release by a fresh one, without a gap.
+
+        Raises:
+            RolloutFailedError: the fresh ones did not come up; the ones that ran go on.
+        """
+        return await self._replace(manifest, announce, nothing_to_commit)
+
+    async def scale(self, manifest: Manifest, process_type: str, announce: Announce) -> Retirement:
+        """Start or take away instances of one process type until `manifest`'s quantity runs.
+
+        Raises:
+            RolloutFailedError: a new instance did not come up; as many run as before.
+        """
+        before = await self._observe(manifest)
+        running = [item for item in before if item.release == manifest.release and item.state == "running"]
+        slots = _missing(manifest, process_type, running, _next_generation(manifest, before))
+        async with self._launcher.launch(manifest, slots, announce) as launch:
+            surplus = _surplus(manifest, process_type, running)
+            staying = [item for item in running if item not in surplus]
+            return await _undisturbed(self._rescale(launch, staying, surplus))
+
+    async def stop_all(self, app_id: str) -> tuple[str, ...]:
+        """Take the app's routes away and remove everything of it; returns what could not be done.
+
+        Raises:
+            EngineError: the engine does not tell what runs.
+        """
+        async with self._table.lock(app_id):
+            problems = await publish(self._table, app_id, [])
+            leaving = await self._engine.list(app_id)
+        await self._engine.sweep(app_id)
+        retirement = Retirement(
+            self._engine, self._table, app_id, Patience(), serving=(), leaving=leaving, problems=problems
+        )
+        return await retirement.finish()
+
+    async def _release(self, manifest: Manifest, announce: Announce) -> None:
+        if manifest.release_command is not None:
+            await announce("Running the release command")
+            await ReleasePhase(self._engine, manifest, announce).run(manifest.release_command)
+
+    async def _replace(self, manifest: Manifest, announce: Announce, commit: Commit) -> Retirement:
+        generation = _next_generation(manifest, await self._observe(manifest))
+        slots = [
+            Slot(process, number, generation)
+            for process in manifest.processes
+            for number in range(1, process.quantity + 1)
+        ]
+        if slots:
+            await announce("Starting " + ", ".join(slot.name for slot in slots))
+        async with self._launcher.launch(manifest, slots, announce) as launch:
+            return await _undisturbed(self._swap(launch, commit))
+
+    async def _swap(self, launch: Launch, commit: Commit) -> Retirement:
+        app_id = launch.manifest.app_id
+        async with self._table.lock(app_id):
+            await self._launcher.check(launch)
+            await commit()
+            launch.keep()
+            problems = await publish(self._table, app_id, launch.instances)
+            leaving = await self._others(app_id, launch.instances, problems)
+        return self._retirement(launch.manifest, launch.instances, leaving, problems)
+
+    async def _rescale(
+        self, launch: Launch, staying: Sequence[Instance], surplus: Sequence[Instance]
+    ) -> Retirement:
+        app_id = launch.manifest.app_id
+        async with self._table.lock(app_id):
+            await self._launcher.check(launch)
+            launch.keep()
+            serving = [*await self._answering(launch.manifest, staying), *launch.instances]
+            problems = await publish(self._table, app_id, serving)
+        return self._retirement(launch.manifest, serving, surplus, problems)
+
+    async def _answering(self, manifest: Manifest, staying: Sequence[Instance]) -> list[Instance]:
+        """Leave out routed instances that do not answer, unless none does."""
+        routed = [item for item in staying if item.address is not None]
+        looks = await asyncio.gather(
+            *[probe(item.address, manifest.health) for item in routed if item.address]
+        )
+        good = [item for item, look in zip(routed, looks, strict=True) if look.ready]
+        return [item for item in staying if item.address is None] + (good or routed)
+
+    async def _others(self, app_id: str, ours: Sequence[Instance], problems: list[str]) -> Sequence[Instance]:
+        ids = {item.id for item in ours}
+        try:
+            return [item for item in await self._engine.list(app_id) if item.id not in ids]
+        except EngineError as error:
+            problems.append(f"The old instances could not be listed: {error}")
+            return ()
+
+    async def _observe(self, manifest: Manifest) -> Sequence[Instance]:
+        try:
+            return await self._engine.list(manifest.app_id)
+        except EngineError as error:
+            raise RolloutFailedError("start", "engine", str(error)) from error
+
+    def _retirement(
+        self,
+        manifest: Manifest,
+        serving: Sequence[Instance],
+        leaving: Sequence[Instance],
+        problems: Sequence[str],
+    ) -> Retirement:
+        return Retirement(
+            self._engine,
+            self._table,
+            manifest.app_id,
+            Patience.of(manifest),
+            serving=serving,
+            leaving=leaving,
+            problems=problems,
+        )
+
+
+class ReleasePhase:
+    """Runs the release command in the new image, shows its output and keeps the end of it."""
+
+    def __init__(self, engine: Engine, manifest: Manifest, announce: Announce) -> None:
+        self._engine = engine
+        self._manifest = manifest
+        self._announce = announce
+        self._tail: deque[LogLine] = deque(maxlen=TAIL_LINES)
+
+    async def run(self, command: tuple[str, ...]) -> None:
+        """Run it to its end.
+
+        Raises:
+            RolloutFailedError: it exited with another status than 0, took too long, or could not be run.
+        """
+        limit = self._manifest.release_timeout
+        try:
+            status = await self._engine.run(self._manifest, command, self._line, limit)
+        except TimeoutError:
+            raise self._failed("timeout", f"It took longer than {limit:g} s.") from None
+        except EngineError as error:
+            raise self._failed("engine", str(error)) from error
+        if status != 0:
+            raise self._failed("release-failed", f"It exited with status {status}.", status)
+
+    async def _line(self, text: str) -> None:
+        self._tail.append(LogLine(datetime.now(UTC), "stdout", text))
+        await self._announce(text)
+
+    def _failed(
+        self, cause: Literal["timeout", "engine", "release-failed"], detail: str, status: int | None = None
+    ) -> RolloutFailedError:
+        tail = tuple(self._tail)
+        return RolloutFailedError("release", cause, detail, instance="release", exit_code=status, tail=tail)
+
+
+async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` even when cancelled meanwhile, then let the cancel through: commit and swap are one step."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def _next_generation(manifest: Manifest, observed: Sequence[Instance]) -> int:
+    """A leftover of a dead roll-out is never taken for one of ours: it may be half alive."""
+    return max((item.generation + 1 for item in observed if item.release == manifest.release), default=0)
+
+
+def _missing(
+    manifest: Manifest, process_type: str, running: Sequence[Instance], generation: int
+) -> list[Slot]:
+    taken = {item.number for item in running if item.process == process_type}
+    return [
+        Slot(process, number, generation)
+        for process in manifest.processes
+        if process.type == process_type
+        for number in range(1, process.quantity + 1)
+        if number not in taken
+    ]
+
+
+def _surplus(manifest: Manifest, process_type: str, running: Sequence[Instance]) -> list[Instance]:
+    quantity = sum(process.quantity for process in manifest.processes if process.type == process_type)
+    return [item for item in running if item.process == process_type and item.number > quantity]

@@ -1,0 +1,187 @@
+"""What a worker knows of instances while it runs: connections, requests in flight, ejections."""
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from router.options import Limits
+from router.table import AppRoute, Table, Target
+from router.upstream import UpstreamConnection
+
+
+class Dialer(Protocol):
+    """The exchange that waits for a connection."""
+
+    def connected(self, connection: UpstreamConnection) -> bool:
+        """Take the connection; False when it is not wanted any more."""
+        ...
+
+    def connect_failed(self, error: Exception) -> None:
+        """No connection within the limit."""
+
+
+class Tunnel(Protocol):
+    """An upgraded connection."""
+
+    def cut(self) -> None:
+        """Close both sides."""
+
+
+class Backend:
+    """One target: its idle connections, the requests in flight to it, whether it refuses connections."""
+
+    def __init__(self, app_id: str, target: Target, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing is connected yet."""
+        self.app_id = app_id
+        self.target = target
+        self.in_flight = 0
+        self.ejected_until = 0.0
+        self.retired = False
+        self.tunnels: set[Tunnel] = set()
+        self._limits = limits
+        self._loop = loop
+        self._idle: list[UpstreamConnection] = []
+        self._failures = 0
+        self._dials: set[asyncio.Task[None]] = set()
+        self._watchers: list[Callable[[], None]] = []
+
+    def take(self, now: float, longest: float) -> UpstreamConnection | None:
+        """Return the most recently used idle connection if it is no older than `longest` seconds."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.usable:
+                continue
+            if now - connection.idle_since <= longest:
+                return connection
+            self._idle.append(connection)
+            break
+        return None
+
+    def dial(self, dialer: Dialer) -> None:
+        """Open a connection; the dialer is told, never the caller."""
+        task = self._loop.create_task(self._dial(dialer))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    def keep(self, connection: UpstreamConnection, now: float) -> None:
+        """Take back a connection after a complete answer."""
+        connection.release(now)
+        if self.retired or len(self._idle) >= self._limits.upstream_pool or not connection.usable:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def done(self) -> None:
+        """One request fewer is in flight."""
+        self.in_flight -= 1
+        if self.in_flight == 0 and self._watchers:
+            watchers, self._watchers = self._watchers, []
+            for watcher in watchers:
+                watcher()
+
+    def watch(self, drained: Callable[[], None]) -> None:
+        """Call `drained` once nothing is in flight."""
+        if self.in_flight == 0:
+            drained()
+        else:
+            self._watchers.append(drained)
+
+    def eject(self, now: float) -> float:
+        """Leave the instance alone for a while after it refused a connection; returns the seconds."""
+        longest = min(self._limits.eject_longest, self._limits.eject * 2.0 ** min(self._failures, 10))
+        self._failures += 1
+        pause = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, not a secret
+        self.ejected_until = now + pause
+        return pause
+
+    def retire(self) -> None:
+        """The table no longer has this target: no new requests, upgraded connections cut after their limit."""
+        self.retired = True
+        self.close_idle()
+        if self.tunnels:
+            self._loop.call_later(self._limits.tunnel_drain, self.cut_tunnels)
+
+    def add_tunnel(self, tunnel: Tunnel) -> None:
+        """Count an upgraded connection, which may begin on a target that just left the table."""
+        self.tunnels.add(tunnel)
+        if self.retired:
+            self._loop.call_later(self._limits.tunnel_drain, self.cut_tunnels)
+
+    def cut_tunnels(self) -> None:
+        """Close every upgraded connection."""
+        for tunnel in list(self.tunnels):
+            tunnel.cut()
+
+    def close_idle(self, unused_since: float = float("inf")) -> None:
+        """Close connections that have been idle since before then; all by default."""
+        stale = [connection for connection in self._idle if connection.idle_since < unused_since]
+        self._idle = [connection for connection in self._idle if connection.idle_since >= unused_since]
+        for connection in stale:
+            connection.transport.close()
+
+    def stop(self) -> None:
+        """Give up connections being opened and close idle ones."""
+        for task in self._dials:
+            task.cancel()
+        self.close_idle()
+
+    async def _dial(self, dialer: Dialer) -> None:
+        try:
+            async with asyncio.timeout(self._limits.connect):
+                _, connection = await self._loop.create_connection(
+                    lambda: UpstreamConnection(self._limits), self.target.host, self.target.port
+                )
+        except (OSError, TimeoutError) as error:
+            dialer.connect_failed(error)
+        else:
+            self._failures, self.ejected_until = 0, 0.0
+            if not dialer.connected(connection):
+                self.keep(connection, self._loop.time())
+
+
+class Site:
+    """One app's route with its live backends."""
+
+    __slots__ = ("backends", "route")
+
+    def __init__(self, route: AppRoute, backends: list[Backend]) -> None:
+        self.route = route
+        self.backends = backends
+
+    def choose(self, now: float, tried: Collection[Backend]) -> Backend | None:
+        """Pick the less busy of two, ejected ones last; None when all have been tried."""
+        candidates = self.backends
+        if len(candidates) > 1 or tried:
+            untried = [backend for backend in candidates if backend not in tried]
+            candidates = [backend for backend in untried if backend.ejected_until <= now] or untried
+        if len(candidates) < 2:
+            return candidates[0] if candidates else None
+        first, second = random.sample(candidates, 2)
+        return first if first.in_flight <= second.in_flight else second
+
+
+class Routing:
+    """A table with its sites: what a worker swaps in one assignment."""
+
+    __slots__ = ("_known", "sites", "table")
+
+    _KNOWN_LIMIT = 10_000
+
+    def __init__(self, table: Table, sites: dict[str, Site]) -> None:
+        self.table = table
+        self.sites = sites
+        self._known: dict[bytes, Site] = {}
+
+    def find(self, host: bytes) -> Site | None:
+        """Find the site of a Host header; spellings that were found are remembered, up to a bound."""
+        site = self._known.get(host)
+        if site is not None:
+            return site
+        route = self.table.lookup(host.decode("ascii")) if host else None
+        if route is None:
+            return None
+        site = self.sites[route.app_id]
+        if len(self._known) < self._KNOWN_LIMIT:
+            self._known[host] = site
+        return site

@@ -1,0 +1,214 @@
+"""What a worker's connections share: the routing in force, held requests, drains, time limits."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+
+from router import feed
+from router.access import AccessLog
+from router.backends import Backend, Routing, Site
+from router.forward import Network
+from router.options import Limits
+from router.table import AppRoute, Table
+
+_IDLE_GRACE = 1.0
+_WAKE_EVERY = 1.0
+
+
+class Held(Protocol):
+    """A request that waits for its app."""
+
+    def resume(self) -> None:
+        """Look the route up again and go on."""
+
+
+class Timed(Protocol):
+    """A client connection: has a deadline, and can be told to end."""
+
+    deadline: float
+
+    def expired(self, now: float) -> None:
+        """The deadline has passed."""
+
+    def drain(self, now: float, grace: float) -> None:
+        """The worker stops: end when idle for `grace` seconds, else after the current request."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Gateway:
+    """One worker's state. `send` takes an encoded message for the parent; False when there is no room."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        domain: str,
+        trusted: tuple[Network, ...],
+        send: Callable[[bytes], bool],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Start with an empty table."""
+        self.limits = limits
+        self.domain = domain
+        self.trusted = trusted
+        self.loop = loop
+        self.access = AccessLog(limits, send, loop)
+        self.routing = Routing(Table(), {})
+        self.draining = False
+        self.clients: set[Timed] = set()
+        self._send = send
+        self._held: dict[str, dict[Held, None]] = {}
+        self._woken: dict[str, float] = {}
+        self._retired: set[Backend] = set()
+        self._empty = asyncio.Event()
+
+    def replace(self, version: int, routes: Iterable[AppRoute]) -> None:
+        """Put a whole table in force."""
+        table = Table(version, routes)
+        self._install(table, {route.app_id: self._site(route) for route in table.routes.values()})
+
+    def change(self, version: int, route: AppRoute) -> None:
+        """Put one app's route in force."""
+        table = self.routing.table.with_route(route, version)
+        self._install(table, {**self.routing.sites, route.app_id: self._site(route)})
+
+    def remove(self, version: int, app_id: str) -> None:
+        """Take one app out."""
+        sites = {key: site for key, site in self.routing.sites.items() if key != app_id}
+        self._install(self.routing.table.without(app_id, version), sites)
+
+    def when_drained(self, app_id: str, instance_ids: Iterable[str], drained: Callable[[], None]) -> None:
+        """Call `drained` once nothing is in flight to these instances."""
+        wanted = frozenset(instance_ids)
+        site = self.routing.sites.get(app_id)
+        candidates = [*self._retired, *(site.backends if site is not None else ())]
+        busy = {
+            backend
+            for backend in candidates
+            if backend.app_id == app_id and backend.target.instance_id in wanted and backend.in_flight
+        }
+        if not busy:
+            drained()
+        for backend in list(busy):
+            backend.watch(partial(_strike, busy, backend, drained))
+
+    def hold(self, app_id: str, request: Held) -> bool:
+        """Let a request wait until its app's route changes; False when too many wait already."""
+        waiting = self._held.setdefault(app_id, {})
+        if len(waiting) >= self.limits.hold_requests:
+            return False
+        waiting[request] = None
+        now = self.loop.time()
+        if now - self._woken.get(app_id, -_WAKE_EVERY) >= _WAKE_EVERY:
+            self._woken[app_id] = now
+            self._send(feed.encode(feed.Wake(app_id, time.time())))
+        return True
+
+    def unhold(self, app_id: str, request: Held) -> None:
+        """A request waits no longer."""
+        waiting = self._held.get(app_id, {})
+        waiting.pop(request, None)
+        if not waiting:
+            self._held.pop(app_id, None)
+
+    def eject(self, backend: Backend, reason: str) -> None:
+        """An instance refused a connection: leave it alone for a while, and say so."""
+        now = self.loop.time()
+        if backend.ejected_until > now:
+            return
+        seconds = round(backend.eject(now), 3)
+        event = feed.Ejected(backend.app_id, backend.target.instance_id, reason, seconds, time.time())
+        self._send(feed.encode(event))
+
+    def sweep(self) -> None:
+        """Enforce deadlines of clients and idle connections; called every `limits.sweep` seconds."""
+        now = self.loop.time()
+        for client in [client for client in self.clients if client.deadline <= now]:
+            client.expired(now)
+        for site in self.routing.sites.values():
+            for backend in site.backends:
+                backend.close_idle(now - self.limits.upstream_idle)
+
+    def left(self, client: Timed) -> None:
+        """A client connection has ended."""
+        self.clients.discard(client)
+        if self.draining and not self.clients:
+            self._empty.set()
+
+    async def drain(self) -> None:
+        """Finish what runs within `limits.drain` seconds, then cut what is left."""
+        self.draining = True
+        now = self.loop.time()
+        for client in list(self.clients):
+            client.drain(now, _IDLE_GRACE)
+        self.loop.call_later(self.limits.tunnel_drain, self._cut_tunnels)
+        try:
+            async with asyncio.timeout(self.limits.drain):
+                if self.clients:
+                    await self._empty.wait()
+        except TimeoutError:
+            for client in list(self.clients):
+                client.abort()
+        for backend in self._backends():
+            backend.stop()
+        self.access.flush()
+        self.access.tell()
+
+    def _install(self, table: Table, sites: dict[str, Site]) -> None:
+        """The swap: one assignment; then what is no longer in force is retired and waiting requests go on."""
+        before, self.routing = self.routing, Routing(table, sites)
+        for app_id, site in before.sites.items():
+            now = sites.get(app_id)
+            if now is not site:
+                self._retire(site, now)
+        for app_id in [app_id for app_id in self._held if not self._on_hold(app_id)]:
+            self._woken.pop(app_id, None)
+            for request in self._held.pop(app_id):
+                request.resume()
+
+    def _on_hold(self, app_id: str) -> bool:
+        site = self.routing.sites.get(app_id)
+        return site is not None and site.route.state == "hold"
+
+    def _site(self, route: AppRoute) -> Site:
+        """Make an app's site; targets that stay keep their connections. An unchanged route keeps its site."""
+        known = self.routing.sites.get(route.app_id)
+        if known is not None and known.route == route:
+            return known
+        kept = {backend.target: backend for backend in known.backends} if known is not None else {}
+        return Site(
+            route,
+            [
+                kept.get(target) or Backend(route.app_id, target, self.limits, self.loop)
+                for target in dict.fromkeys(route.targets)
+            ],
+        )
+
+    def _retire(self, old: Site, new: Site | None) -> None:
+        kept = set(new.backends) if new is not None else set()
+        for backend in old.backends:
+            if backend in kept:
+                continue
+            backend.retire()
+            if backend.in_flight:
+                self._retired.add(backend)
+                backend.watch(partial(self._retired.discard, backend))
+
+    def _backends(self) -> list[Backend]:
+        return [
+            *self._retired,
+            *(backend for site in self.routing.sites.values() for backend in site.backends),
+        ]
+
+    def _cut_tunnels(self) -> None:
+        for backend in self._backends():
+            backend.cut_tunnels()
+
+
+def _strike(busy: set[Backend], backend: Backend, drained: Callable[[], None]) -> None:
+    busy.discard(backend)
+    if not busy:
+        drained()

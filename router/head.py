@@ -1,0 +1,285 @@
+"""Request and response heads: a strict grammar in place of a tolerant parser (RFC 9110, RFC 9112).
+
+What the expressions do not match is refused, so bare CR or LF, folded lines, spaces before a colon, control
+bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as; the fields that routing
+and framing depend on (`special`) are taken out and written anew.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from router.options import Limits
+
+END: Final = b"\r\n\r\n"
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
+_ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
+_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE | re.DOTALL)
+
+_HOP: Final = (
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+)
+_REQUEST_SPECIAL: Final = frozenset(
+    (
+        *_HOP,
+        b"host",
+        b"content-length",
+        b"expect",
+        b"proxy",  # CGI programs take it for their own HTTP_PROXY
+        b"proxy-authorization",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-port",
+        b"x-forwarded-host",
+        b"x-forwarded-server",
+        b"x-forwarded-prefix",
+        b"x-real-ip",
+        b"x-request-id",
+        b"x-request-start",
+        b"http2-settings",
+    )
+)
+_RESPONSE_SPECIAL: Final = frozenset((*_HOP, b"content-length", b"proxy-authenticate"))
+_SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
+
+
+class RefusedError(Exception):
+    """A head or body that must not be passed on; `status` is the answer to a client."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request that may be passed on. `target` is in origin form, `host` as the client sent it."""
+
+    method: bytes
+    target: bytes
+    minor: int
+    host: bytes
+    lines: list[bytes]
+    special: dict[bytes, bytes]
+    length: int
+    """Of the body; -1 for a chunked one."""
+    keep_alive: bool
+    upgrade: bytes
+    """The protocol asked for, empty for none."""
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for an interim answer before it sends the body."""
+        return self.minor == 1 and self.special.get(b"expect", b"").lower() == b"100-continue"
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """An instance's answer. `length` is -1 for a chunked body, None for one that ends with the connection."""
+
+    status: int
+    reason: bytes
+    lines: list[bytes]
+    special: dict[bytes, bytes]
+    length: int | None
+    keep_alive: bool
+
+
+def find_request_end(buffer: bytes, limits: Limits) -> int:
+    """Return where the blank line begins, -1 when more must be read.
+
+    Raises:
+        RefusedError: the bytes so far can never become a request that is accepted.
+    """
+    end = buffer.find(END)
+    if end < 0 and (b"\n" in buffer or b"\0" in buffer) and _LONE.search(buffer):
+        raise RefusedError(400, "a line does not end with CRLF")
+    if (len(buffer) if end < 0 else end + len(END)) > limits.head_bytes:
+        first = buffer.find(b"\r\n")
+        long_target = first < 0 or first > limits.target_bytes
+        raise (
+            RefusedError(414, "the target is too long")
+            if long_target
+            else RefusedError(431, "the headers are too large")
+        )
+    return end
+
+
+def parse_request(buffer: bytes, end: int, limits: Limits) -> RequestHead:
+    """Read the head that ends at `end` (see `find_request_end`).
+
+    Raises:
+        RefusedError: it breaks the grammar, or its framing is not beyond doubt.
+    """
+    line = _REQUEST_LINE.match(buffer)
+    if line is None:
+        raise _refuse_line(buffer)
+    if line.end(2) - line.start(2) > limits.target_bytes:
+        raise RefusedError(414, "the target is too long")
+    lines, special = _fields(buffer, line.end(), end, _REQUEST_SPECIAL, limits.headers)
+    method, target, minor = line[1], line[2], int(line[3])
+    target, host = _locate(method, target, special, minor)
+    options = _connection_options(special)
+    return RequestHead(
+        method=method,
+        target=target,
+        minor=minor,
+        host=host,
+        lines=_without(lines, options) if options else lines,
+        special=special,
+        length=_request_length(special, minor),
+        keep_alive=b"close" not in options and (minor == 1 or b"keep-alive" in options),
+        upgrade=_upgrade(special, options) if minor == 1 and b"upgrade" in options else b"",
+    )
+
+
+def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
+    """Read an instance's head; `bodyless` says that the request was HEAD.
+
+    Raises:
+        RefusedError: an instance must not be believed (H17).
+    """
+    line = _STATUS_LINE.match(buffer)
+    if line is None:
+        raise RefusedError(503, "no status line")
+    lines, special = _fields(buffer, line.end(), end, _RESPONSE_SPECIAL, 1_000)
+    status, options = int(line[2]), _connection_options(special)
+    without_body = bodyless or status < 200 or status in (204, 304)
+    keep_alive = b"close" not in options and (line[1] == b"1" or b"keep-alive" in options)
+    length = _response_length(special, http11=line[1] == b"1")
+    if length == -1 and b"content-length" in special:
+        del special[b"content-length"]  # RFC 9112 6.3: the coding wins, and the connection is not used again
+        keep_alive = False
+    return ResponseHead(
+        status=status,
+        reason=line[3] or b"",
+        lines=_without(lines, options) if options else lines,
+        special=special,
+        length=0 if without_body else length,
+        keep_alive=keep_alive,
+    )
+
+
+def _fields(
+    buffer: bytes, start: int, end: int, special_names: frozenset[bytes], most: int
+) -> tuple[list[bytes], dict[bytes, bytes]]:
+    if _FIELDS.fullmatch(buffer, start, end + len(END)) is None:
+        raise RefusedError(400, "a header line is malformed")
+    lines: list[bytes] = []
+    special: dict[bytes, bytes] = {}
+    if end < start:
+        return lines, special
+    fields = buffer[start:end].split(b"\r\n")
+    if len(fields) > most:
+        raise RefusedError(431, "there are too many headers")
+    for field in fields:
+        name, _, value = field.partition(b":")
+        name = name.lower()
+        if name in special_names:
+            _note(special, name, value.strip(b" \t"))
+        elif b"_" not in name or name.replace(b"_", b"-") not in special_names:
+            lines.append(field)  # the other case reads as a special field once it is a CGI variable: dropped
+    return lines, special
+
+
+def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
+    known = special.get(name)
+    if known is None:
+        special[name] = value
+    elif name in _SINGLE:
+        raise RefusedError(400, f"{name.decode()} is repeated")
+    else:
+        special[name] = known + b", " + value
+
+
+def _refuse_line(buffer: bytes) -> RefusedError:
+    line = _ANY_REQUEST_LINE.match(buffer)
+    if line is not None and not line[0].endswith((b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")):
+        return RefusedError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    return RefusedError(400, "the request line is malformed")
+
+
+def _locate(method: bytes, target: bytes, special: dict[bytes, bytes], minor: int) -> tuple[bytes, bytes]:
+    if method == b"CONNECT":
+        raise RefusedError(501, "CONNECT is not offered")
+    host = special.get(b"host")
+    if host is None:
+        if minor == 1:
+            raise RefusedError(400, "the Host header is missing")
+        host = b""
+    elif host and _HOST.fullmatch(host) is None:
+        raise RefusedError(400, "the Host header is malformed")
+    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+        return target, host
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or (host and absolute[1].lower() != host.lower()):
+        raise RefusedError(400, "the target is malformed or does not match the Host header")
+    if _HOST.fullmatch(absolute[1]) is None:
+        raise RefusedError(400, "the target's host is malformed")
+    path = absolute[2]
+    return (path if path.startswith(b"/") else b"/" + path), absolute[1]
+
+
+def _request_length(special: dict[bytes, bytes], minor: int) -> int:
+    coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
+    if coding is None:
+        return 0 if length is None else _number(length, 400)
+    if length is not None:
+        raise RefusedError(400, "both Content-Length and Transfer-Encoding are present")
+    if minor == 0:
+        raise RefusedError(400, "HTTP/1.0 has no transfer codings")
+    if coding.lower() != b"chunked":
+        raise RefusedError(501, "the only transfer coding is chunked")
+    return -1
+
+
+def _response_length(special: dict[bytes, bytes], *, http11: bool) -> int | None:
+    coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
+    number = None if length is None else _number(length, 503)
+    if coding is None:
+        return number
+    if coding.lower() != b"chunked" or not http11:
+        raise RefusedError(503, "the answer's transfer coding is unknown")
+    return -1
+
+
+def _number(text: bytes, status: int) -> int:
+    if _LENGTH.fullmatch(text) is None:
+        raise RefusedError(status, "Content-Length is not a number")
+    return int(text)
+
+
+def _connection_options(special: dict[bytes, bytes]) -> frozenset[bytes]:
+    value = special.get(b"connection")
+    return frozenset(item.strip(b" \t") for item in value.lower().split(b",")) if value else frozenset()
+
+
+def _without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
+    """Drop the fields that the Connection header declares to be for this hop only (RFC 9110 7.6.1)."""
+    if names <= {b"close", b"keep-alive", b"upgrade"}:
+        return lines
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]
+
+
+def _upgrade(special: dict[bytes, bytes], options: frozenset[bytes]) -> bytes:
+    """Return the protocol to ask for; never another version of HTTP, which would carry requests unseen."""
+    wanted = special.get(b"upgrade", b"")
+    names = wanted.lower().replace(b" ", b"").split(b",")
+    harmful = any(name.startswith((b"h2", b"http", b"tls")) for name in names) or b"http2-settings" in options
+    framed = b"transfer-encoding" in special or special.get(b"content-length", b"0") != b"0"
+    return b"" if harmful or framed else wanted

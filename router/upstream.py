@@ -1,0 +1,174 @@
+"""One connection to an instance: writes a request, reads its answer, bounded both ways."""
+
+import asyncio
+from typing import Protocol, cast
+
+from router.body import Body, body_of
+from router.head import END, RefusedError, ResponseHead, parse_response
+from router.options import Limits
+
+
+class Receiver(Protocol):
+    """The exchange that uses a connection."""
+
+    def answer_head(self, head: ResponseHead) -> None:
+        """Take an interim (1xx) or final head."""
+
+    def answer_data(self, data: bytes) -> None:
+        """Take a piece of the body, or of an upgraded connection."""
+
+    def answer_flush(self) -> None:
+        """Nothing more can be said at once: pass on what has been taken."""
+
+    def answer_end(self, *, reusable: bool) -> None:
+        """The answer is complete."""
+
+    def answer_eof(self) -> None:
+        """An upgraded connection's other end sends no more."""
+
+    def upstream_lost(self, *, received: bool) -> None:
+        """The connection ended before the answer did; `received` says whether anything had come."""
+
+    def upstream_malformed(self) -> None:
+        """The answer breaks the protocol."""
+
+    def upstream_writable(self, *, writable: bool) -> None:
+        """Whether the connection's write buffer has room."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """Idle without a receiver, busy with one."""
+
+    __slots__ = (
+        "_body",
+        "_bodyless",
+        "_buffer",
+        "_head",
+        "_limits",
+        "_received",
+        "idle_since",
+        "receiver",
+        "transport",
+        "tunnel",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.transport: asyncio.Transport
+        self.receiver: Receiver | None = None
+        self.idle_since = 0.0
+        self.tunnel = False
+        self._buffer = b""
+        self._body: Body | None = None
+        self._head: ResponseHead | None = None
+        self._bodyless = False
+        self._received = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether another request may be sent."""
+        return not self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
+
+    def begin(self, receiver: Receiver, *, bodyless: bool) -> None:
+        """Start an exchange; `bodyless` says that the request is HEAD."""
+        self.receiver = receiver
+        self._bodyless = bodyless
+        self._body = self._head = None
+        self._received = False
+
+    def release(self, now: float) -> None:
+        """End the exchange and make the connection ready for the next."""
+        self.receiver = None
+        self.idle_since = now
+        self.transport.resume_reading()
+
+    def close(self) -> None:
+        """Drop the connection at once; the receiver is not told."""
+        self.receiver = None
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Set the write buffer's limit."""
+        transport = self.transport = cast("asyncio.Transport", transport)  # uvloop's derive from nothing
+        transport.set_write_buffer_limits(high=self._limits.buffer_bytes)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on; an instance that speaks unasked is dropped."""
+        receiver = self.receiver
+        if receiver is None:
+            self.transport.abort()
+            return
+        try:
+            self._read(receiver, data)
+        except RefusedError:
+            self.close()
+            receiver.upstream_malformed()
+        else:
+            if self.receiver is receiver:
+                receiver.answer_flush()
+
+    def eof_received(self) -> bool:
+        """A body without a length ends here; an upgraded connection may still be written to."""
+        receiver = self.receiver
+        if receiver is not None and self.tunnel:
+            receiver.answer_eof()
+            return True
+        if receiver is not None and self._head is not None and self._head.length is None:
+            receiver.answer_end(reusable=False)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the receiver, if there is one still."""
+        del exc
+        receiver, self.receiver = self.receiver, None
+        if receiver is not None:
+            receiver.upstream_lost(received=self._received)
+
+    def pause_writing(self) -> None:
+        """The instance reads slower than the client writes."""
+        if self.receiver is not None:
+            self.receiver.upstream_writable(writable=False)
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        if self.receiver is not None:
+            self.receiver.upstream_writable(writable=True)
+
+    def _read(self, receiver: Receiver, data: bytes) -> None:
+        self._received = True
+        if self.tunnel:
+            receiver.answer_data(data)
+        elif self._body is None:
+            self._read_heads(receiver, self._buffer + data if self._buffer else data)
+        else:
+            self._read_body(receiver, self._body, data)
+
+    def _read_heads(self, receiver: Receiver, data: bytes) -> None:
+        while self._body is None:
+            end = data.find(END)
+            if end < 0 or end > self._limits.response_head_bytes:
+                if len(data) > self._limits.response_head_bytes:
+                    raise RefusedError(503, "the answer's headers are too large")
+                self._buffer = data
+                return
+            head = parse_response(data, end, bodyless=self._bodyless)
+            data = data[end + len(END) :]
+            self._buffer = b""
+            if head.status >= 200:
+                self._head, self._body = head, body_of(head.length)
+            receiver.answer_head(head)
+            if self.receiver is not receiver:
+                return  # the exchange ended with this head
+            if self.tunnel:
+                if data:
+                    receiver.answer_data(data)
+                return
+        self._read_body(receiver, self._body, data)
+
+    def _read_body(self, receiver: Receiver, body: Body, data: bytes) -> None:
+        content, rest = body.feed(data)
+        if content:
+            receiver.answer_data(content)
+        if body.complete and self.receiver is receiver:
+            assert self._head is not None
+            receiver.answer_end(reusable=self._head.keep_alive and not rest)

@@ -1,0 +1,59 @@
+"""Command lines: what parses, what is refused, and what the refusal says."""
+
+import pytest
+
+from cygni.commands import registry
+from cygni.commands.parser import UsageError, parse, split
+
+
+def test_the_app_is_taken_from_the_flag_or_the_first_word() -> None:
+    assert parse(registry, ["logs", "-a", "shop", "-t"]).app == "shop"
+    assert parse(registry, ["logs", "shop", "-t"]).app == "shop"
+    assert parse(registry, ["logs", "--app=shop"]).values == {}
+
+
+def test_with_the_flag_given_words_are_arguments() -> None:
+    call = parse(registry, ["config:set", "-a", "shop", "A=1", "B=2"])
+    assert call.values["assignments"] == ("A=1", "B=2")
+
+
+def test_flags_take_values_in_every_usual_form() -> None:
+    assert parse(registry, ["logs", "shop", "-n", "5"]).values["num"] == 5
+    assert parse(registry, ["logs", "shop", "--num=5"]).values["num"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["lgos", "shop"], "Did you mean logs?"),
+        (["logs", "shop", "--tial"], "Did you mean --tail?"),
+        (["logs"], "Which app?"),
+        (["logs", "shop", "-n"], "needs a value"),
+        (["logs", "shop", "-n", "many"], "whole number"),
+        (["logs", "shop", "extra"], "one word too many"),
+        (["config:get", "-a", "shop"], "is missing"),
+        (["apps", "--json=yes"], "takes no value"),
+    ],
+)
+def test_what_does_not_parse_is_named(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said.replace("?", r"\?")):
+        parse(registry, words)
+
+
+def test_aliases_find_the_command() -> None:
+    assert parse(registry, ["releases:rollback", "shop"]).command.name == "rollback"
+
+
+def test_an_open_quote_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="quotes"):
+        split("config:set -a shop A='x")
+
+
+def test_help_is_asked_for_by_flag_without_an_app() -> None:
+    assert parse(registry, ["logs", "--help"]).help
+
+
+def test_every_command_says_what_it_does() -> None:
+    for command in registry:
+        assert command.summary, command.name
+        assert command.synopsis.startswith(command.name)
