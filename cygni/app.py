@@ -12,9 +12,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import structlog
-from buildpacks.buildkit import BuildKitBuilder, EngineImages
-from buildpacks.stacks import Stacks
 
+from buildpacks.buildkit.engine import BuildKitBuilder
+from buildpacks.stacks.stack import Stacks
 from config import Settings
 from config.certificates import extra_certificates
 from cygni import messages
@@ -49,7 +49,6 @@ from cygni.store import Store
 from cygni.teardown import Teardown
 from deployer.docker import DockerEngine
 from deployer.launch import Launcher
-from deployer.memory import MemoryEngine
 from deployer.ports import Engine
 from deployer.reconcile import Reconciler
 from deployer.rollout import Rollout
@@ -110,13 +109,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     reconciler = Reconciler(engine, table, desired, report)
     retirements.tell(reconciler.mark)
 
-    certificates = extra_certificates(settings)
-    engine_images = EngineImages(ENGINE_SOCKET)
-    stack.push_async_callback(engine_images.close)
     builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
     stack.push_async_callback(builder.close)
-    stacks = Stacks(ENGINE_SOCKET, certificates, lock=settings.data / "stack.lock")
-    images = Images(settings, identity, store, stacks, builder, engine_images)
+    stacks = await stack.enter_async_context(make_stacks(settings))
+    images = Images(settings, identity, store, stacks, builder, builder.images)
 
     worker = Worker(
         store,
@@ -165,9 +161,12 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     return store
 
 
+def make_stacks(settings: Settings) -> Stacks:
+    """The base images of the server's engine."""
+    return Stacks(ENGINE_SOCKET, extra_certificates(settings), lock_file=settings.data / "stack.lock")
+
+
 def _engine(settings: Settings, identity: str) -> Engine:
-    if settings.engine == "memory":
-        return MemoryEngine()
     if settings.engine == "docker":
         return DockerEngine(ENGINE_SOCKET, identity, settings.network)
     raise StartError(messages.engine_not_here(settings.engine))

@@ -8,14 +8,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from buildpacks.buildkit.images import EngineImages
-from buildpacks.stacks import Stacks
-
+from buildpacks.buildkit.client import EngineRequestError, EngineUnavailableError
+from buildpacks.buildkit.images import Images as EngineImages
 from buildpacks.classify import classify
 from buildpacks.plan import BuildSettings, Catalog, Failure, Plan, Process
 from buildpacks.planner import plan as make_plan
 from buildpacks.ports import BuildFailedError, BuildLimits, BuildRequest, BuiltImage, ImageBuilder
 from buildpacks.render import render
+from buildpacks.stacks.stack import StackError, Stacks
 from config import Settings
 from cygni import messages
 from cygni.domain.errors import BuildError
@@ -24,6 +24,7 @@ from cygni.output import Narrator
 from cygni.sources import Source
 from cygni.store import Store
 
+STACK_LABEL = "cygni.stack"
 SECRETS_ID = "app-env"
 SECRETS_HASH = "CYGNI_SECRETS_HASH"
 KEY_LENGTH = 24
@@ -94,10 +95,12 @@ class Images:
             BuildError: a step failed, a limit was met, the engine went away.
         """
         began = time.monotonic()
-        await self._check_engine()
-        await self._stacks.ensure(say.detail)
-        request = self._request(source, plan)
-        image = await self._images.find(request.tag)
+        try:
+            stack = await self._stack(say)
+            request = self._request(source, plan, stack)
+            image = await self._images.inspect(request.tag)
+        except (EngineUnavailableError, EngineRequestError, StackError) as error:
+            raise _engine_error(error) from error
         if image is not None:
             await say.detail("The same source was built before; its image is used again")
         built = image or await self._run(request, say)
@@ -112,11 +115,11 @@ class Images:
         await self._record(source, plan, result)
         return result
 
-    async def _check_engine(self) -> None:
-        try:
-            await self._images.check()
-        except BuildFailedError as error:
-            raise _engine_error(error) from None
+    async def _stack(self, say: Narrator) -> str:
+        """Make sure the base images are there; return what tells their versions apart."""
+        names = await self._stacks.ensure(say.detail)
+        labels = await self._images.labels(names.run) or {}
+        return labels.get(STACK_LABEL, "")
 
     async def _run(self, request: BuildRequest, say: Narrator) -> BuiltImage:
         try:
@@ -126,7 +129,7 @@ class Images:
                 raise _engine_error(error) from None
             raise _explain(error) from None
 
-    def _request(self, source: Source, plan: Plan) -> BuildRequest:
+    def _request(self, source: Source, plan: Plan, stack: str) -> BuildRequest:
         app = source.app
         catalog = Catalog(cache_prefix=app.token, secrets=bool(source.config))
         dockerfile = render(plan, catalog)
@@ -134,7 +137,7 @@ class Images:
         return BuildRequest(
             dockerfile=dockerfile,
             tree=source.tree,
-            tag=self._tag(app, source.tree_id, dockerfile, secrets_hash),
+            tag=self._tag(app, source.tree_id, dockerfile, f"{secrets_hash} {stack}"),
             labels={"cygni.app": app.name, "cygni.app-id": app.id, "cygni.server": self._server},
             build_args={SECRETS_HASH: secrets_hash} if source.config else {},
             secrets={SECRETS_ID: shell_assignments(source.config)} if source.config else {},
@@ -151,8 +154,8 @@ class Images:
         text = "\0".join(f"{name}={value}" for name, value in sorted(config.items()))
         return hmac.new(app.token.encode(), text.encode(), hashlib.sha256).hexdigest()[:KEY_LENGTH]
 
-    def _tag(self, app: App, tree_id: str, dockerfile: str, secrets_hash: str) -> str:
-        inputs = "\0".join([tree_id, dockerfile, secrets_hash, self._stacks.version])
+    def _tag(self, app: App, tree_id: str, dockerfile: str, rest: str) -> str:
+        inputs = f"{tree_id}\0{dockerfile}\0{rest}"
         key = hmac.new(app.token.encode(), inputs.encode(), hashlib.sha256).hexdigest()[:KEY_LENGTH]
         return f"cygni-{self._server}/{app.name}-{app.token}:{key}"
 
@@ -174,14 +177,14 @@ class Images:
         """Remove every image of an app of this server."""
         labels = {"cygni.app-id": app_id, "cygni.server": self._server}
         for image in await self._images.list(labels):
-            await self._images.remove(image.id)
+            await self._images.remove(image.id, force=True)
 
     async def collect(self, app: App, keep: set[str]) -> None:
         """Remove the app's images that no release within the rollback window refers to."""
         labels = {"cygni.app-id": app.id, "cygni.server": self._server}
         for image in await self._images.list(labels):
             if image.id not in keep:
-                await self._images.remove(image.id)
+                await self._images.remove(image.id, force=True)
 
 
 def shell_assignments(config: Mapping[str, str]) -> str:
@@ -204,7 +207,7 @@ def _error(failure: Failure) -> BuildError:
     return BuildError("\n".join(failure.lines), failure_id=failure.id, headline=failure.title)
 
 
-def _engine_error(error: BuildFailedError) -> BuildError:
+def _engine_error(error: Exception) -> BuildError:
     return BuildError(
         messages.engine_down(str(error)),
         failure_id="build/engine",

@@ -59,7 +59,8 @@ class DeployLane:
             self._errands.pop(job.id, None)
         if not errand.outcome.done():
             raise LaneLostError(ended.result or str(ended.status))
-        return errand.outcome.result()
+        result: T = errand.outcome.result()
+        return result
 
     async def handle(self, job: Job) -> None:
         """The worker's handler of this kind."""

@@ -9,7 +9,7 @@ from cygni.app import make_stacks
 async def build(words: Sequence[str]) -> int:
     """Make the images that are missing or out of date; `--force` makes them anew."""
     async with make_stacks(load()) as stacks:
-        images = await stacks.ensure(_say, force="--force" in words)
+        images = await (stacks.rebuild(_say) if "--force" in words else stacks.ensure(_say))
     await _say(f"{images.build}, {images.run}")
     return 0
 

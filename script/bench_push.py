@@ -10,7 +10,6 @@ import http.client
 import io
 import os
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -39,7 +38,9 @@ class Report:
         mine, other = statistics.median(ours), statistics.median(theirs)
         ratio = mine / other
         self._verdict(name, ratio <= target)
-        print(f"{name}: {mine:.3f} s against {other:.3f} s, ratio {ratio:.2f} (target {target}), n={len(ours)}/{len(theirs)}")
+        print(
+            f"{name}: {mine:.3f} s against {other:.3f} s, ratio {ratio:.2f} (target {target}), n={len(ours)}/{len(theirs)}"
+        )
 
     def limit(self, name: str, value: float, target: float, unit: str) -> None:
         self._verdict(name, value <= target)
@@ -120,8 +121,12 @@ def _floor_round(client: docker.DockerClient, command: list[str], source: str, n
     body = context.getvalue()
     api = client.api
     began = time.perf_counter()
-    built = api.post(api._url("/build"), data=body, params={"version": "2", "t": "cygni-bench/floor:next"},
-                     headers={"Content-Type": "application/x-tar"})
+    built = api.post(
+        api._url("/build"),
+        data=body,
+        params={"version": "2", "t": "cygni-bench/floor:next"},
+        headers={"Content-Type": "application/x-tar"},
+    )
     built.raise_for_status()
     built.content  # noqa: B018 - reads the stream to its end
     made = api.create_container("cygni-bench/floor:next", command, environment={"PORT": "5000"})
@@ -141,9 +146,13 @@ def container_start(server: Server, rounds: int) -> list[float]:
         running = server.containers(APP)[0]
         for _ in range(rounds):
             began = time.perf_counter()
-            made = client.api.create_container(running.image.id, running.attrs["Config"]["Cmd"], environment={"PORT": "5000"})
+            made = client.api.create_container(
+                running.image.id, running.attrs["Config"]["Cmd"], environment={"PORT": "5000"}
+            )
             client.api.start(made["Id"])
-            address = client.api.inspect_container(made["Id"])["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+            address = client.api.inspect_container(made["Id"])["NetworkSettings"]["Networks"]["bridge"][
+                "IPAddress"
+            ]
             first_answer(address, 5000, "start", "Hello")
             times.append(time.perf_counter() - began)
             client.api.remove_container(made["Id"], force=True)
@@ -162,17 +171,26 @@ def deploys_under_load(server: Server, work: Repository, source: str, rounds: in
         for n in range(rounds):
             work.commit({"app.py": stamped(source, f"load{n}")})
             server.push(work, APP)
-    report.limit(f"failed requests of {load.answers} at 50/s through {rounds} deploys", len(load.failures), 0, "")
+    report.limit(
+        f"failed requests of {load.answers} at 50/s through {rounds} deploys", len(load.failures), 0, ""
+    )
 
 
-def failing_deploys_under_load(server: Server, work: Repository, source: str, rounds: int, report: Report) -> None:
+def failing_deploys_under_load(
+    server: Server, work: Repository, source: str, rounds: int, report: Report
+) -> None:
     with Load(server, APP) as load:
         for n in range(rounds):
             work.commit({"app.py": f"raise SystemExit('broken {n}')\n"})
             done = server.push(work, APP, check=False)
             assert done.returncode != 0, "a broken app was deployed"
             work.git("reset", "-q", "--hard", "HEAD~1")
-    report.limit(f"failed requests of {load.answers} at 50/s through {rounds} failing deploys", len(load.failures), 0, "")
+    report.limit(
+        f"failed requests of {load.answers} at 50/s through {rounds} failing deploys",
+        len(load.failures),
+        0,
+        "",
+    )
 
 
 def idle(server: Server, report: Report) -> None:
@@ -198,15 +216,18 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _resident(pid: int) -> int:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    line = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
+    )
     return int(line.split()[1]) << 10
 
 
 @contextmanager
 def bench_server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="cygni-bench-") as folder, running_server(
-        Path(folder), network="10.199.7.0/24"
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="cygni-bench-") as folder,
+        running_server(Path(folder), network="10.199.7.0/24") as server,
+    ):
         yield server
 
 

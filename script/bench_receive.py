@@ -39,12 +39,27 @@ def measure(report: Report, rounds: int) -> None:
         with sshd(root, key) as theirs, cygni(root, key) as (ours, pid):
             _compare(report, "receive, 60 KB push", root, key, small, ours, theirs, rounds, 0.5)
             before = _peak(pid)
-            _compare(report, "receive, 50 MB push of 8,000 objects", root, key, big, ours, theirs, max(3, rounds // 3), 1.0)
-            report.limit("receive, growth of the server's memory by the 50 MB push", (_peak(pid) - before) / 1024, 20, "MiB")
+            _compare(
+                report,
+                "receive, 50 MB push of 8,000 objects",
+                root,
+                key,
+                big,
+                ours,
+                theirs,
+                max(3, rounds // 3),
+                1.0,
+            )
+            report.limit(
+                "receive, growth of the server's memory by the 50 MB push",
+                (_peak(pid) - before) / 1024,
+                20,
+                "MiB",
+            )
             _clones(report, root, key, ours, theirs, max(3, rounds // 3))
 
 
-def _compare(report, name, root, key, work, ours, theirs, rounds, target) -> None:  # noqa: ANN001
+def _compare(report, name, root, key, work, ours, theirs, rounds, target) -> None:
     mine, other = [], []
     for n in range(rounds + 1):
         other.append(_push(work, key, f"ssh://{_user()}@127.0.0.1:{theirs}{_bare(root, f'{work.name}{n}')}"))
@@ -52,10 +67,12 @@ def _compare(report, name, root, key, work, ours, theirs, rounds, target) -> Non
     report.ratio(name, mine[1:], other[1:], target)
 
 
-def _clones(report, root, key, ours, theirs, rounds) -> None:  # noqa: ANN001
+def _clones(report, root, key, ours, theirs, rounds) -> None:
     mine, other = [], []
     for n in range(rounds):
-        other.append(_clone(root, key, f"ssh://{_user()}@127.0.0.1:{theirs}{root}/bare/big0.git", f"theirs{n}"))
+        other.append(
+            _clone(root, key, f"ssh://{_user()}@127.0.0.1:{theirs}{root}/bare/big0.git", f"theirs{n}")
+        )
         mine.append(_clone(root, key, f"ssh://cygni@127.0.0.1:{ours}/big0", f"ours{n}"))
     report.ratio("clone of it", mine, other, 1.2)
 
@@ -78,13 +95,17 @@ def _client(key: Path) -> dict[str, str]:
 
 def _push(work: Path, key: Path, url: str) -> float:
     began = time.perf_counter()
-    subprocess.run(["git", "-C", str(work), "push", "-q", url, "main"], env=_client(key), check=True, timeout=120)
+    subprocess.run(
+        ["git", "-C", str(work), "push", "-q", url, "main"], env=_client(key), check=True, timeout=120
+    )
     return time.perf_counter() - began
 
 
 def _clone(root: Path, key: Path, url: str, name: str) -> float:
     began = time.perf_counter()
-    subprocess.run(["git", "clone", "-q", "--bare", url, str(root / name)], env=_client(key), check=True, timeout=120)
+    subprocess.run(
+        ["git", "clone", "-q", "--bare", url, str(root / name)], env=_client(key), check=True, timeout=120
+    )
     took = time.perf_counter() - began
     shutil.rmtree(root / name)
     return took
@@ -115,8 +136,12 @@ def big_repository(path: Path) -> Path:
             for k, body in ((k, f"{text}\n{k}\n") for k in range(n % 40, n % 40 + 8))
         )
         parent = "from refs/heads/main^0\n" if n == 0 else ""
-        stream.append(f"commit refs/heads/main\ncommitter b <b@example.com> {1_700_000_000 + n} +0000\ndata 1\nx\n{parent}{changes}\n")
-    subprocess.run(["git", "-C", str(path), "fast-import", "--quiet"], input="".join(stream).encode(), check=True)
+        stream.append(
+            f"commit refs/heads/main\ncommitter b <b@example.com> {1_700_000_000 + n} +0000\ndata 1\nx\n{parent}{changes}\n"
+        )
+    subprocess.run(
+        ["git", "-C", str(path), "fast-import", "--quiet"], input="".join(stream).encode(), check=True
+    )
     subprocess.run(["git", "-C", str(path), "repack", "-adfq"], check=True)
     return path
 
@@ -184,7 +209,9 @@ def _wait_for(port: int) -> None:
 
 def _peak(pid: int) -> int:
     """Highest resident memory so far, KiB."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    line = next(
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
     return int(line.split()[1])
 
 
@@ -199,7 +226,9 @@ async def _serve(root: Path, public: Path) -> None:
     keys = MemoryKeys()
     keys.principals[parse_public_key(public.read_text()).fingerprint] = Principal("1", "bench", admin=True)
     root.mkdir()
-    server = GitServer(GitServerOptions("127.0.0.1", 0, root / "state"), keys, MemoryPushes(root), EchoCommands())
+    server = GitServer(
+        GitServerOptions("127.0.0.1", 0, root / "state"), keys, MemoryPushes(root), EchoCommands()
+    )
     await server.start()
     print(server.port, flush=True)
     await asyncio.Event().wait()

@@ -2,3 +2,7 @@
 
 May import: deployer, config.
 """
+
+from deployer.docker.engine import DockerEngine
+
+__all__ = ["DockerEngine"]

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from cygni.commands import Ends
-from cygni.control import ERRORS, EXIT, INPUT, OUTPUT, ControlServer, NotServingError, call, read_frame, write_frame
+from cygni.control import (
+    ERRORS,
+    EXIT,
+    INPUT,
+    OUTPUT,
+    ControlServer,
+    NotServingError,
+    call,
+    read_frame,
+    write_frame,
+)
 
 
 async def echo(words: Sequence[str], ends: Ends) -> int:

@@ -102,7 +102,9 @@ async def test_a_build_that_takes_too_long_is_ended(builder, request_for, screen
 
 
 async def test_endless_output_is_ended(builder, request_for, screen, token):
-    request = request_for(f"RUN while :; do echo {token} 0123456789; done", limits=BuildLimits(log_bytes=100_000))
+    request = request_for(
+        f"RUN while :; do echo {token} 0123456789; done", limits=BuildLimits(log_bytes=100_000)
+    )
     error = await failing(builder, request, screen)
     assert error.cause == "log"
     assert str(error) == "the build printed more than 97.7 KB"
@@ -124,7 +126,9 @@ async def test_a_build_that_fills_memory_is_ended_by_its_limit(builder, request_
     assert time.monotonic() - started < 20
 
 
-async def test_without_the_right_to_set_limits_the_watchdog_ends_it(builder, request_for, screen, token, monkeypatch):
+async def test_without_the_right_to_set_limits_the_watchdog_ends_it(
+    builder, request_for, screen, token, monkeypatch
+):
     """As an unprivileged control plane finds it: it sees the groups and cannot write to them."""
     monkeypatch.setattr(cgroups, "_write", lambda path, value: False)
     limits = BuildLimits(memory_bytes=200 << 20)
@@ -138,7 +142,9 @@ async def test_a_build_beside_one_that_fills_memory_is_not_touched(builder, requ
     calm = builder.build(
         request_for(f"RUN echo calm {token}; sleep 3; echo calm-done", tag=f"cygni-test/{token}:1"), screen
     )
-    greedy = failing(builder, request_for(f"RUN {FILL}{token}", limits=small, tag=f"cygni-test/{token}:2"), screen)
+    greedy = failing(
+        builder, request_for(f"RUN {FILL}{token}", limits=small, tag=f"cygni-test/{token}:2"), screen
+    )
     _, error = await asyncio.gather(calm, greedy)
     assert error.cause == "memory"
     assert screen.has("calm-done")
@@ -193,8 +199,13 @@ class CutLine:
             writer.close()
 
 
-async def test_an_engine_that_goes_away_in_the_middle(engine: EngineClient, request_for, screen, token, tmp_path):
-    async with CutLine(tmp_path / "engine.sock", engine.socket) as line, BuildKitBuilder(line.path) as builder:
+async def test_an_engine_that_goes_away_in_the_middle(
+    engine: EngineClient, request_for, screen, token, tmp_path
+):
+    async with (
+        CutLine(tmp_path / "engine.sock", engine.socket) as line,
+        BuildKitBuilder(line.path) as builder,
+    ):
         task = asyncio.create_task(
             builder.build(request_for(f"RUN echo up-{token}; sleep 30; : {token}"), screen)
         )

@@ -24,7 +24,9 @@ async def found_in_storage(engine, text: str) -> list[str]:
     return out.decode().split()
 
 
-async def test_a_secret_is_at_its_mount_and_nowhere_afterwards(engine, builder: BuildKitBuilder, request_for, screen, token):
+async def test_a_secret_is_at_its_mount_and_nowhere_afterwards(
+    engine, builder: BuildKitBuilder, request_for, screen, token
+):
     value = f"s3cret-{token}"
     steps = (
         "RUN --mount=type=secret,id=KEY sha256sum /run/secrets/KEY | cut -c1-12; test ! -e /run/secrets/OTHER\n"

@@ -14,9 +14,12 @@ from buildpacks.tree import MemoryFile, MemoryTree
 pytestmark = pytest.mark.docker
 
 
-async def test_an_image_has_its_tag_labels_command_and_ports(builder, images: Images, request_for, screen, token):
+async def test_an_image_has_its_tag_labels_command_and_ports(
+    builder, images: Images, request_for, screen, token
+):
     request = request_for(
-        'COPY . .\nEXPOSE 8000 9000/udp\nENTRYPOINT ["tini", "--"]\nCMD ["python3", "app.py"]', labels={"cygni.app": token}
+        'COPY . .\nEXPOSE 8000 9000/udp\nENTRYPOINT ["tini", "--"]\nCMD ["python3", "app.py"]',
+        labels={"cygni.app": token},
     )
     built = await builder.build(request, screen)
     assert built.command == ("tini", "--", "python3", "app.py")
@@ -87,7 +90,9 @@ async def test_the_tree_arrives_with_canonical_modes_owner_and_links(builder, re
     assert not screen.has("Dockerfile"), "nothing of ours lies among the app's files"
 
 
-async def test_a_changed_file_of_the_same_size_is_seen_and_a_removed_one_is_gone(builder, request_for, screen):
+async def test_a_changed_file_of_the_same_size_is_seen_and_a_removed_one_is_gone(
+    builder, request_for, screen
+):
     steps = "COPY . /t/\nRUN ls /t; cat /t/a"
     await builder.build(request_for(steps, {"a": b"one", "b": b""}), screen)
     screen.lines.clear()
@@ -158,10 +163,15 @@ async def test_an_app_cannot_read_another_ones_cache(builder, request_for, scree
     assert not screen.has(f"{token}-b"), "the mount's id is not shown"
 
 
-async def test_builds_run_at_the_same_time_up_to_the_slots_and_the_rest_waits(engine, request_for, screen, token):
+async def test_builds_run_at_the_same_time_up_to_the_slots_and_the_rest_waits(
+    engine, request_for, screen, token
+):
     async with BuildKitBuilder(engine.socket, slots=1) as one:
         first = asyncio.create_task(
-            one.build(request_for(f"RUN echo up {token}; sleep 0.5; echo first", tag=f"cygni-test/{token}:1"), screen)
+            one.build(
+                request_for(f"RUN echo up {token}; sleep 0.5; echo first", tag=f"cygni-test/{token}:1"),
+                screen,
+            )
         )
         await screen.until("up ")
         await one.build(request_for(f"RUN echo second {token}", tag=f"cygni-test/{token}:2"), screen)
@@ -200,7 +210,9 @@ async def test_a_tree_that_changes_under_the_build_is_a_context_failure(builder,
     assert caught.value.cause == "context"
 
 
-async def test_five_thousand_files_arrive_in_seconds_and_the_loop_stays_free(builder, request_for, screen, token):
+async def test_five_thousand_files_arrive_in_seconds_and_the_loop_stays_free(
+    builder, request_for, screen, token
+):
     files = {f"d{n % 50}/f{n}.py": f"{token}{n}".encode() * 40 for n in range(5000)}
     longest = 0.0
 
@@ -215,7 +227,9 @@ async def test_five_thousand_files_arrive_in_seconds_and_the_loop_stays_free(bui
     started = time.monotonic()
     limits = BuildLimits(seconds=60)
     await builder.build(request_for("COPY . /t/\nRUN find /t -type f | wc -l", files, limits=limits), screen)
-    print(f"5,000 files: {time.monotonic() - started:.2f} s, longest pause of the loop {longest * 1000:.0f} ms")
+    print(
+        f"5,000 files: {time.monotonic() - started:.2f} s, longest pause of the loop {longest * 1000:.0f} ms"
+    )
     feeler.cancel()
     assert "       5000" in screen.lines
     assert longest < 1

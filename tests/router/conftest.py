@@ -261,7 +261,9 @@ class World:
             while True:
                 raw = await reader.readuntil(b"\r\n\r\n")
                 line, *fields = raw.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-                headers = [(key, value.strip()) for key, _, value in (field.partition(":") for field in fields)]
+                headers = [
+                    (key, value.strip()) for key, _, value in (field.partition(":") for field in fields)
+                ]
                 await answer(Request(line, headers, raw, reader, writer, name))
 
         return await self.app(name, handle)

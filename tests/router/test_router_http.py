@@ -101,7 +101,9 @@ async def test_pipelined_requests_are_answered_in_order(world: World) -> None:
     count = 2_000
     for n in range(count):
         body = f"body-{n}"
-        client.send(f"POST /{n} HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+        client.send(
+            f"POST /{n} HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        )
     for n in range(count):
         status, _, answer = await client.answer()
         assert status == 200
@@ -129,8 +131,14 @@ async def test_a_request_may_arrive_in_pieces_of_any_size(world: World, step: in
 @pytest.mark.parametrize(
     ("said", "body"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n", b"abcde"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n", b"a"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n",
+            b"abcde",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n",
+            b"a",
+        ),
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
         (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok"),
         (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x"),
@@ -286,7 +294,9 @@ async def test_an_upgraded_connection_passes_bytes_both_ways_and_half_closes(wor
 
     await world.route((await world.http("app", answer)).target())
     client = await world.client()
-    client.send("GET /ws HTTP/1.1\r\nHost: shop.localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    client.send(
+        "GET /ws HTTP/1.1\r\nHost: shop.localhost\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
     status, headers = await client.head()
     assert (status, headers["upgrade"], headers["connection"]) == (101, "websocket", "Upgrade")
     assert await client.reader.readexactly(5) == b"first"
@@ -347,7 +357,9 @@ async def test_a_broken_answer_becomes_a_page_with_its_code(world: World, said: 
 
 async def test_an_answer_cut_short_is_seen_as_cut_short(world: World) -> None:
     await world.launch()
-    await world.route((await world.says("app", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")).target())
+    await world.route(
+        (await world.says("app", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")).target()
+    )
     client = await world.client()
     client.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -1,0 +1,307 @@
+"""Implements the Engine port on Docker: calls through the SDK in bounded threads, streams on the event loop."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import docker.errors
+import requests
+
+from deployer.docker import containers, sockets
+from deployer.docker.addresses import AddressPool
+from deployer.docker.streams import Streams
+from deployer.manifest import Manifest, Process, Resources
+from deployer.ports import Address, Announce, EngineError, Event, Instance, LogLine
+
+T = TypeVar("T")
+
+_THREADS = 8
+_CALL_SECONDS = 120
+_GRACE = 10
+
+
+class DockerEngine:
+    """Containers of one server on one machine. Those of other servers on the same engine are never touched."""
+
+    def __init__(self, socket: Path, server: str, network: IPv4Network) -> None:
+        self._server = server
+        self._subnet = network
+        self._network = f"cygni-{server}"
+        self._network_ready = False
+        self._client: docker.APIClient | None = None
+        self._url = f"unix://{socket}"
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._streams = Streams(socket, server)
+        self._pool = AddressPool(network)
+        self._placing = asyncio.Lock()
+        self._restarts: Counter[str] = Counter()
+        self._inits: dict[str, bool] = {}
+        self._one_offs: set[str] = set()
+
+    async def check(self) -> None:
+        """Raise EngineError when the engine cannot be used."""
+        await self._call(lambda api: api.ping())
+
+    async def close(self) -> None:
+        """Release connections and threads."""
+        await self._streams.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client is not None:
+            self._client.close()
+
+    async def start(
+        self, manifest: Manifest, process: Process, number: int, *, generation: int = 0
+    ) -> Instance:
+        """Create and start one instance; an identical one that already runs is returned."""
+        wanted = containers.labels(self._server, manifest, process.type, number, generation)
+        for found in await self._find(wanted):
+            if found.state == "running":
+                return found
+            await self.stop(found, 0)
+        made = await self._create(manifest, process.type, number, wanted, process.command, process.resources)
+        await self._run_created(made)
+        address = Address(made[1], manifest.port) if process.routed else None
+        return Instance(
+            id=made[0],
+            app_id=manifest.app_id,
+            app=manifest.app,
+            release=manifest.release,
+            process=process.type,
+            number=number,
+            state="running",
+            address=address,
+            started_at=datetime.now(UTC),
+            generation=generation,
+        )
+
+    async def _run_created(self, made: tuple[str, str]) -> None:
+        try:
+            await self._call(lambda api: api.start(made[0]))
+        except BaseException:
+            await asyncio.shield(self._remove(made[0]))
+            self._pool.release(made[0])
+            raise
+
+    async def _create(
+        self,
+        manifest: Manifest,
+        process: str,
+        number: int,
+        labels: dict[str, str],
+        command: tuple[str, ...],
+        resources: Resources,
+    ) -> tuple[str, str]:
+        """Return the container's id and its address."""
+        await self._ensure_network()
+        init = await self._needs_init(manifest.image)
+        async with self._placing:
+            address = self._pool.take()
+            made = await self._call(
+                lambda api: api.create_container(
+                    manifest.image,
+                    list(command) or None,
+                    name=containers.name(self._server, manifest, process, number),
+                    labels=labels,
+                    environment=containers.environment(manifest),
+                    host_config=api.create_host_config(
+                        network_mode=self._network, **containers.host_options(resources, init=init)
+                    ),
+                    networking_config=_join(api, self._network, address),
+                )
+            )
+            self._pool.assign(made["Id"], address)
+        return made["Id"], address
+
+    async def _needs_init(self, image: str) -> bool:
+        """An image that starts with an init of its own gets none from us: two would only warn."""
+        if image not in self._inits:
+            found = await self._call(lambda api: _image(api, image))
+            entrypoint = found["Config"].get("Entrypoint") or [""]
+            self._inits[image] = not entrypoint[0].endswith(("tini", "dumb-init", "/init"))
+        return self._inits[image]
+
+    async def _ensure_network(self) -> None:
+        async with self._placing:
+            if self._network_ready:
+                return
+            if not await self._call(lambda api: api.networks(names=[self._network])):
+                await self._call(self._make_network)
+            self._pool.known(await self._addresses())
+            self._network_ready = True
+
+    def _make_network(self, api: docker.APIClient) -> None:
+        pool = docker.types.IPAMPool(subnet=str(self._subnet))
+        api.create_network(
+            self._network,
+            driver="bridge",
+            ipam=docker.types.IPAMConfig(pool_configs=[pool]),
+            labels={"cygni.server": self._server},
+            options={"com.docker.network.bridge.enable_icc": "false"},
+        )
+
+    async def _addresses(self) -> Sequence[tuple[str, str]]:
+        found = await self._inspect_all([f"cygni.server={self._server}"])
+        pairs = ((item["Id"], containers.static_address(item, self._network)) for item in found)
+        return [(container_id, address) for container_id, address in pairs if address]
+
+    async def list(self, app_id: str | None = None) -> Sequence[Instance]:
+        """Return this server's instances in every state, one-off ones left out."""
+        labels = [f"cygni.server={self._server}", *([f"cygni.app-id={app_id}"] if app_id else [])]
+        return [self._instance(item) for item in await self._inspect_all(labels) if not _is_one_off(item)]
+
+    async def _find(self, labels: dict[str, str]) -> Sequence[Instance]:
+        found = await self._inspect_all([f"{key}={value}" for key, value in labels.items()])
+        return [self._instance(item) for item in found if not _is_one_off(item)]
+
+    async def _inspect_all(self, labels: Sequence[str]) -> Sequence[dict[str, Any]]:
+        def gather(api: docker.APIClient) -> Sequence[dict[str, Any]]:
+            found: Any = []
+            for item in api.containers(all=True, filters={"label": list(labels)}):
+                with suppress(docker.errors.NotFound):  # removed since it was listed
+                    found.append(api.inspect_container(item["Id"]))
+            return found
+
+        found: Sequence[dict[str, Any]] = await self._call(gather)
+        return found
+
+    def _instance(self, inspected: dict[str, Any]) -> Instance:
+        return containers.instance(inspected, self._network, self._restarts[inspected["Id"]])
+
+    async def inspect(self, instance_id: str) -> Instance | None:
+        """Return one instance as it is now, None when it is gone."""
+        try:
+            return self._instance(await self._call(lambda api: api.inspect_container(instance_id)))
+        except _GoneError:
+            return None
+
+    async def stop(self, instance: Instance, timeout: float) -> None:
+        """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
+        with suppress(_GoneError):
+            await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
+        await self._remove(instance.id)
+        self._pool.rest(instance.id, instance.app_id)
+        del self._restarts[instance.id]
+
+    async def _remove(self, container_id: str) -> None:
+        with suppress(_GoneError):
+            await self._call(lambda api: api.remove_container(container_id, force=True, v=True))
+
+    async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
+        """Start an instance again, at the same address; one that still runs is stopped first."""
+        try:
+            await self._call(lambda api: api.restart(instance.id, timeout=round(timeout)), timeout + _GRACE)
+        except _GoneError as error:
+            raise EngineError(f"{instance.name} is gone") from error
+        self._restarts[instance.id] += 1
+        found = await self.inspect(instance.id)
+        if found is None:
+            raise EngineError(f"{instance.name} is gone")
+        return found
+
+    async def wait(self, instance: Instance) -> Instance | None:
+        """Return the instance as soon as it does not run, None when it is gone."""
+        await self._streams.wait(instance.id)
+        return await self.inspect(instance.id)
+
+    async def listening(self, instance: Instance) -> Sequence[Address]:
+        """Where its processes accept TCP connections, as seen from inside; empty where that is unknown."""
+        try:
+            found = await self._call(lambda api: api.inspect_container(instance.id))
+        except _GoneError:
+            return ()
+        pid = found["State"]["Pid"]
+        return await asyncio.to_thread(sockets.listening, pid) if pid else ()
+
+    def reclaim(self, app_id: str) -> None:
+        """Addresses of the app's stopped instances may be given out again."""
+        self._pool.reclaim(app_id)
+
+    async def sweep(self, app_id: str | None = None) -> None:
+        """Remove one-offs: all of an app, or (None) those whose control plane died."""
+        labels = [f"cygni.server={self._server}", containers.ONE_OFF]
+        labels += [f"cygni.app-id={app_id}"] if app_id else []
+        for found in await self._call(lambda api: api.containers(all=True, filters={"label": labels})):
+            if app_id is not None or found["Id"] not in self._one_offs:
+                await self._remove(found["Id"])
+
+    async def run(
+        self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
+    ) -> int:
+        """Run a one-off in the release's image and environment; returns its exit code. Removed afterwards."""
+        labels = containers.labels(self._server, manifest, "release", 1, 0) | {containers.ONE_OFF: "1"}
+        made = await self._create(manifest, "release", 1, labels, command, Resources())
+        self._one_offs.add(made[0])
+        try:
+            await self._call(lambda api: api.start(made[0]))
+            async with asyncio.timeout(timeout):
+                async for line in self._streams.logs(made[0], {"follow": "1"}):
+                    await output(line.text)
+                await self._streams.wait(made[0])
+            ended = await self._call(lambda api: api.inspect_container(made[0]))
+            return int(ended["State"]["ExitCode"])
+        finally:
+            await asyncio.shield(self._remove(made[0]))
+            self._one_offs.discard(made[0])
+            self._pool.release(made[0])
+
+    async def logs(
+        self, instance: Instance, since: datetime | None, *, follow: bool, tail: int | None = None
+    ) -> AsyncGenerator[LogLine, None]:
+        """Lines after `since` (all for None), then as they come when `follow`; ends with the instance."""
+        parameters = {"follow": "1"} if follow else {}
+        if since is not None:
+            parameters["since"] = f"{since.timestamp():.6f}"
+        if tail is not None:
+            parameters["tail"] = str(tail)
+        async for line in self._streams.logs(instance.id, parameters):
+            if since is None or line.at > since:
+                yield line
+
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Events of this server's instances, one-off ones left out, from this call on."""
+        return self._streams.events()
+
+    async def _call(self, work: Callable[[docker.APIClient], T], timeout: float = _CALL_SECONDS) -> T:
+        """Run an SDK call in one of our threads and translate its errors."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.wait_for(loop.run_in_executor(self._threads, self._connected, work), timeout)
+        except docker.errors.NotFound as error:
+            raise _GoneError(str(error.explanation or error)) from error
+        except docker.errors.APIError as error:
+            raise EngineError(str(error.explanation or error), transient=error.is_server_error()) from error
+        except (docker.errors.DockerException, requests.RequestException, TimeoutError, OSError) as error:
+            raise EngineError(f"the engine does not answer: {error}", transient=True) from error
+
+    def _connected(self, work: Callable[[docker.APIClient], T]) -> T:
+        if self._client is None:
+            self._client = docker.APIClient(
+                self._url, version="auto", timeout=_CALL_SECONDS, max_pool_size=_THREADS
+            )
+        return work(self._client)
+
+
+class _GoneError(EngineError):
+    """The engine knows no such container, image or network."""
+
+
+def _join(api: Any, network: str, address: str) -> Any:
+    """The SDK's annotations of this call are wrong."""
+    return api.create_networking_config({network: api.create_endpoint_config(ipv4_address=address)})
+
+
+def _image(api: Any, image: str) -> dict[str, Any]:
+    """The SDK's method has no annotations."""
+    found: dict[str, Any] = api.inspect_image(image)
+    return found
+
+
+def _is_one_off(inspected: dict[str, Any]) -> bool:
+    return containers.ONE_OFF in inspected["Config"]["Labels"]
