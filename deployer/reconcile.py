@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 RECONNECT = 1.0
 """Seconds, times 0.5 to 1.5, before the engine's events are followed again."""
+BUSY_RETRY = 2.0
+"""Seconds until an app whose deploy lane was busy is looked at again."""
 
 
 class Reconciler:
@@ -97,7 +99,9 @@ class Reconciler:
             diff = compare(manifest, observed, self._is_ready)
             await self._watch(app_id, manifest, diff)
             await self._revive(diff)
-            if not busy:
+            if busy:
+                self._agenda.mark_in(app_id, BUSY_RETRY)
+            else:
                 await self._correct(app_id, manifest, diff)
 
     async def _correct(self, app_id: str, manifest: Manifest | None, diff: Diff) -> None:

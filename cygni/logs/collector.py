@@ -96,10 +96,15 @@ class Collector:
     async def _copy(self, instance: Instance) -> None:
         queue: asyncio.Queue[LogRecord | None] = asyncio.Queue(QUEUED_LINES)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._store_batches(instance.app_id, queue))
-            async with aclosing(self._new_records(instance)) as records:
-                async for record in records:
-                    await queue.put(record)
+            storing = group.create_task(self._store_batches(instance.app_id, queue))
+            try:
+                async with aclosing(self._new_records(instance)) as records:
+                    async for record in records:
+                        await queue.put(record)
+            except EngineError:
+                await queue.put(None)
+                await storing  # what came before the break is stored, so that nothing is fetched twice
+                raise
             await queue.put(None)
 
     async def _new_records(self, instance: Instance) -> AsyncGenerator[LogRecord, None]:

@@ -162,7 +162,7 @@ class DockerEngine:
 
     async def _inspect_all(self, labels: Sequence[str]) -> Sequence[dict[str, Any]]:
         def gather(api: docker.APIClient) -> Sequence[dict[str, Any]]:
-            found: Any = []
+            found: list[dict[str, Any]] = []
             for item in api.containers(all=True, filters={"label": list(labels)}):
                 with suppress(docker.errors.NotFound):  # removed since it was listed
                     found.append(api.inspect_container(item["Id"]))

@@ -25,6 +25,7 @@ from cygni.control import (
 async def echo(words: Sequence[str], ends: Ends) -> int:
     """Writes its words and its input back; `hang` never ends, `exit N` ends with N."""
     if words[0] == "hang":
+        await ends.err(b"hanging")
         await asyncio.Event().wait()
     if words[0] == "exit":
         return int(words[1])
@@ -91,9 +92,8 @@ async def test_a_broken_hello_ends_only_its_own_connection(tmp_path: Path, line:
 async def test_closing_the_server_ends_running_commands(tmp_path: Path) -> None:
     async with serving(tmp_path / "s") as path:
         reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b'{"words": ["hang"]}\n')
-        await writer.drain()
-        await asyncio.sleep(0)
+        writer.write(b'{"words": ["hang", "up"]}\n')
+        assert await asyncio.wait_for(read_frame(reader), 5) == (ERRORS, b"hanging")
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
     await writer.wait_closed()
