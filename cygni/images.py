@@ -28,6 +28,8 @@ STACK_LABEL = "cygni.stack"
 SECRETS_ID = "app-env"
 SECRETS_HASH = "CYGNI_SECRETS_HASH"
 KEY_LENGTH = 24
+LOG_BYTES = 4 << 20
+"""Output of one build; more is taken for endless."""
 
 
 @dataclass(frozen=True)

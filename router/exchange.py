@@ -62,6 +62,7 @@ class Exchange:
         "_body_sent",
         "_chunked",
         "_client",
+        "_client_ended",
         "_connect",
         "_dialed",
         "_fault",
@@ -106,7 +107,7 @@ class Exchange:
         self._fault: Fault | None = None
         self._held = ""
         self._fresh = self._reused = self._body_sent = self._answered = self._over = False
-        self._chunked = self._keep_alive = self._upstream_ended = False
+        self._chunked = self._keep_alive = self._upstream_ended = self._client_ended = False
         self._dialed = 0.0
         self._connect: float | None = None
         self._status = 0
@@ -145,6 +146,7 @@ class Exchange:
 
     def client_ended(self) -> bool:
         """The client sends no more; returns whether the exchange can go on."""
+        self._client_ended = True
         if self.tunnel and self._upstream is not None:
             self._upstream.transport.write_eof()
             return not self._upstream_ended
@@ -340,7 +342,10 @@ class Exchange:
     def answer_eof(self) -> None:
         """See `Receiver`."""
         self._upstream_ended = True
-        self._client.write_end()
+        if self._client_ended:
+            self.cut()
+        else:
+            self._client.write_end()
 
     def upstream_lost(self, *, received: bool) -> None:
         """See `Receiver`."""

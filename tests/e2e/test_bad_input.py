@@ -85,7 +85,7 @@ def test_a_build_that_fills_memory_is_stopped_and_named(
 ) -> None:
     with running_server(tmp_path, network=networks(), build_memory=str(256 << 20)) as server:
         greedy = dockerfile('RUN python3 -c "import time; x = bytearray(1 << 30); time.sleep(30)"')
-        refused(server.push(repository(greedy), "greedy", check=False), "memory", "256 MiB")
+        refused(server.push(repository(greedy), "greedy", check=False), "memory", "256 MB")
 
 
 def test_endless_output_is_cut_off(server: Server, repository: Make) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from apps import app
+from apps import app, says
 from tests_support import Load, Repository, Server, eventually, example, make_key
 
 pytestmark = pytest.mark.docker
@@ -118,8 +118,8 @@ def test_rollback_brings_code_and_config_back(server: Server, repository: Make) 
 def test_config_reaches_the_app_and_restarts_it_without_a_failed_request(
     server: Server, repository: Make
 ) -> None:
-    page = APP["server.py"].replace(
-        "'one ' + os.environ['CYGNI_RELEASE']", "os.environ.get('COLOUR', 'none')"
+    page = says("COLOUR").replace(
+        '"COLOUR " + os.environ["CYGNI_RELEASE"]', 'os.environ.get("COLOUR", "none")'
     )
     work = repository({**APP, "server.py": page})
     server.push(work, "config")

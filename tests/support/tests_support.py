@@ -134,7 +134,8 @@ class Server:
                 self.process.wait(60)
             except subprocess.TimeoutExpired:
                 self.process.kill()
-                raise
+                self.process.wait(10)
+                raise AssertionError(f"the server did not stop:\n{self.log()[-3000:]}") from None
 
     def cygni(self, *words: str, input: str = "", check: bool = True) -> Completed:
         done = subprocess.run(
