@@ -59,7 +59,7 @@ from router.client import RouterClient
 
 OPERATOR = "operator"
 DEPLOYS_AT_ONCE = 4
-STOP_GRACE = 30.0
+STOP_GRACE = 10.0
 ENGINE_SOCKET = Path("/var/run/docker.sock")
 
 log = structlog.get_logger()

@@ -96,7 +96,7 @@ async def test_endless_output_is_cut_with_its_last_lines_kept(tmp_path: Path) ->
     assert (tmp_path / "b1.log").stat().st_size < 12_000
     assert lines[0] == "line 0"
     assert lines[-1] == "error: the cause"
-    assert [line for line in lines if line.startswith(" !     ")][0].endswith("what follows is left out.")
+    assert next(line for line in lines if line.startswith(" !     ")).endswith("what follows is left out.")
 
 
 @pytest.mark.xfail(reason="known gap of the log store, see CHANGELOG.md", strict=False)

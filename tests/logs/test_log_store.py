@@ -99,7 +99,7 @@ async def test_a_slow_follower_does_not_hold_up_writers_and_is_told_what_it_miss
             missed = await anext(records)
             assert missed.source == "cygni"
             assert "bytes of older log were removed" in missed.text
-            rest = []
+            rest: list[str] = []
             while not rest or rest[-1] != "99":
                 rest.append((await anext(records)).text)
             assert [text for text in rest if len(text) < 5] == [

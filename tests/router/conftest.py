@@ -89,7 +89,7 @@ class App:
     def __init__(self, name: str, handler: Handler) -> None:
         self.name, self.handler = name, handler
         self.connections = 0
-        self.writers: set[asyncio.StreamWriter] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server
         self.port = 0
 
@@ -99,23 +99,25 @@ class App:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self.writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         try:
             await self.handler(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self.writers.discard(writer)
+            self.tasks.discard(task)
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
     async def stop(self) -> None:
         self.server.close()
-        for writer in list(self.writers):
-            writer.transport.abort()
-        while self.writers:
-            await asyncio.sleep(0.01)
+        running = list(self.tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def target(self, name: str = "web.1") -> Target:
         return Target(self.name, name, "127.0.0.1", self.port)

@@ -406,13 +406,15 @@ async def test_time_limits_have_their_own_codes(world: World) -> None:
         await asyncio.Event().wait()
 
     await world.route((await world.http("app", answer)).target())
-    silent, stalled, slow, idle = [await world.client() for _ in range(4)]
-    status, headers, _ = await silent.get()
+    idle = await world.client()
+    status, headers, _ = await (await world.client()).get()
     assert (status, headers["x-cygni-error"]) == (503, "H12")
+    stalled = await world.client()
     stalled.send("GET /stall HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
     with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
         await stalled.answer()
     assert "status=200" in await world.access_line(containing="code=H15")
+    slow = await world.client()
     slow.send("POST / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 10\r\n\r\nhalf")
     assert (await slow.answer())[0] == 408
     assert "code=H28" in await world.access_line(containing="code=H28")
