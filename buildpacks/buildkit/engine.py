@@ -31,6 +31,7 @@ from buildpacks.buildkit.images import Images
 from buildpacks.buildkit.memory import GroupRegistry, MemoryWatch
 from buildpacks.buildkit.progress import INDENT, Progress
 from buildpacks.buildkit.redact import Redactor
+from buildpacks.buildkit.session import first_error
 from buildpacks.ports import (
     Announce,
     BuildFailedError,
@@ -189,7 +190,7 @@ class _Run:
                 for watcher in watchers:
                     watcher.cancel()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
         return image
 
     async def _read(self, response: aiohttp.ClientResponse) -> str:
@@ -244,9 +245,9 @@ class _Run:
 
     async def _stop(self, response: aiohttp.ClientResponse) -> None:
         """Make the engine end the build, and wait until it has: its answer then ends."""
-        with contextlib.suppress(
-            EngineUnavailableError, EngineRequestError, aiohttp.ClientError, TimeoutError
-        ):
+        # aiohttp says RuntimeError when the engine has closed the connection instead of ending its answer.
+        ended = (EngineUnavailableError, EngineRequestError, aiohttp.ClientError, RuntimeError, TimeoutError)
+        with contextlib.suppress(*ended):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._client.json("POST", "/build/cancel", {"id": self._id})
                 while await response.content.readany():
@@ -267,8 +268,3 @@ def _query(request: BuildRequest, build_id: str, session_id: str) -> Mapping[str
     if request.target:
         query["target"] = request.target
     return query
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

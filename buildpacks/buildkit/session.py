@@ -45,6 +45,11 @@ def framed(message: Any) -> bytes:
     return struct.pack(">BI", 0, len(data)) + data
 
 
+def first_error(error: BaseException) -> BaseException:
+    """The first error of a group of tasks, which is why the others were cancelled."""
+    return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
 class Call:
     """One call of the engine: its metadata, an iterator over its messages, a way to answer."""
 
@@ -103,7 +108,7 @@ class Session:
         self._transport = transport
 
     @property
-    def failure(self) -> Exception | None:
+    def failure(self) -> BaseException | None:
         """The first error that a method of ours ended with, other than `NotFoundError`."""
         return self._handler.failure
 
@@ -199,7 +204,7 @@ class _Handler(AbstractHandler):
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self.id = secrets.token_hex(16)
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._methods = methods
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
 
@@ -245,11 +250,14 @@ class _Handler(AbstractHandler):
             return Status.UNIMPLEMENTED, "not served"
         try:
             await method(call)
-        except NotFoundError as error:
-            return Status.NOT_FOUND, str(error)
-        except (H2Error, StreamTerminatedError, OSError):
-            raise
-        except Exception as error:  # noqa: BLE001 - told to the engine and kept for the build's owner
-            self.failure = self.failure or error
-            return Status.INTERNAL, type(error).__name__
+        except Exception as group:  # noqa: BLE001 - told to the engine and kept for the build's owner
+            return self._refused(first_error(group))
         return Status.OK, ""
+
+    def _refused(self, error: BaseException) -> tuple[Status, str]:
+        if isinstance(error, H2Error | StreamTerminatedError | OSError):
+            raise error
+        if isinstance(error, NotFoundError):
+            return Status.NOT_FOUND, str(error)
+        self.failure = self.failure or error
+        return Status.INTERNAL, type(error).__name__

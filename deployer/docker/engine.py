@@ -163,7 +163,8 @@ class DockerEngine:
     async def _inspect_all(self, labels: Sequence[str]) -> Sequence[dict[str, Any]]:
         def gather(api: docker.APIClient) -> Sequence[dict[str, Any]]:
             found: list[dict[str, Any]] = []
-            for item in api.containers(all=True, filters={"label": list(labels)}):
+            # Labels of an image are labels of every container made from it, by whomever: ours say what they run.
+            for item in api.containers(all=True, filters={"label": [*labels, "cygni.process"]}):
                 with suppress(docker.errors.NotFound):  # removed since it was listed
                     found.append(api.inspect_container(item["Id"]))
             return found

@@ -110,7 +110,7 @@ def _line(kind: int, data: bytes) -> LogLine:
 
 def _event(data: dict[str, Any]) -> Event | None:
     attributes = data["Actor"]["Attributes"]
-    if ONE_OFF in attributes:
+    if ONE_OFF in attributes or "cygni.process" not in attributes:
         return None
     code = attributes.get("exitCode")
     return Event(
