@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -149,8 +150,15 @@ def test_a_character_cut_in_two_is_whole_again() -> None:
     assert lines.feed(b"\x93\n", 0) == ["\u2713"]
 
 
-def vertex(name: str, **options) -> trace.Vertex:
-    values = {"digest": name, "cached": False, "started": None, "completed": None, "error": ""} | options
+def vertex(name: str, **options: Any) -> trace.Vertex:
+    values: dict[str, Any] = {
+        "digest": name,
+        "cached": False,
+        "started": None,
+        "completed": None,
+        "error": "",
+    }
+    values |= options
     return trace.Vertex(name=name, **values)
 
 
@@ -213,7 +221,7 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
         yield data[at : at + size]
 
 
-def message_of(**fields) -> bytes:
+def message_of(**fields: Any) -> bytes:
     status = StatusResponse(**fields).SerializeToString()
     return (
         json.dumps({"id": "moby.buildkit.trace", "aux": base64.b64encode(status).decode()}).encode() + b"\n"

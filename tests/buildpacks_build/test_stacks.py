@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,8 @@ from buildpacks.stacks.recipe import LABEL, Recipe
 from buildpacks.stacks.stack import StackError, StackImages, Stacks
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.buildpacks_build.conftest import RequestMaker, Screen
 
 
@@ -172,25 +174,25 @@ async def test_many_ensure_at_once_and_the_images_are_made_once(
     import tarfile
     from contextlib import asynccontextmanager
 
-    made = []
+    made: list[str] = []
 
     @asynccontextmanager
-    async def tiny(suite, packages, announce):
+    async def tiny(suite: str, *_: Any) -> AsyncIterator[AsyncIterator[bytes]]:
         made.append(suite)
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as archive:
             archive.addfile(tarfile.TarInfo("file"))
 
-        async def stream():
+        async def stream() -> AsyncIterator[bytes]:
             yield data.getvalue()
 
         yield stream()
 
     class Layers(Recipe):
-        def run_dockerfile(self, base):
+        def run_dockerfile(self, base: str) -> str:
             return f"FROM {base}\nENV A={token}\n"
 
-        def build_dockerfile(self, run):
+        def build_dockerfile(self, run: str) -> str:
             return f"FROM {run}\nENV B=1\n"
 
     monkeypatch.setattr(bootstrap, "debian", tiny)
@@ -198,7 +200,7 @@ async def test_many_ensure_at_once_and_the_images_are_made_once(
     monkeypatch.setattr(stack_module, "Recipe", Layers)
     repository = f"cygni-test/stack-{token}"
     try:
-        options = {"lock_file": tmp_path / "lock", "repository": repository}
+        options: dict[str, Any] = {"lock_file": tmp_path / "lock", "repository": repository}
         async with Stacks(engine.socket, (), **options) as one, Stacks(engine.socket, (), **options) as two:
             await asyncio.gather(*(stacks.ensure(screen) for stacks in (one, two) for _ in range(3)))
             assert made == ["bookworm"]
