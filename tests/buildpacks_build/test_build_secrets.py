@@ -11,7 +11,7 @@ from buildpacks.ports import BuildFailedError
 pytestmark = pytest.mark.docker
 
 
-async def found_in_storage(engine: EngineClient, text: str) -> list[str]:
+async def found_in_storage(engine, text: str) -> list[str]:
     """Files below the engine's folder that hold the text."""
     root = (await engine.json("GET", "/info"))["DockerRootDir"]
     folders = [f"{root}/{name}" for name in ("buildkit", "image", "overlay2", "tmp", "containers")]
