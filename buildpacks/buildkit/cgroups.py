@@ -37,10 +37,10 @@ class StepGroup:
         return stat.get("total_rss", 0) + stat.get("total_shmem", 0)
 
     @property
-    def killed(self) -> bool:
-        """Whether the kernel has ended a process of the group for want of memory."""
+    def starved(self) -> bool:
+        """Whether a process of the group waits for memory in vain, or was killed for want of it."""
         events = _numbers(self.path / "memory.events") or _numbers(self.path / "memory.oom_control") or {}
-        return events.get("oom_kill", 0) > 0
+        return any(events.get(name, 0) > 0 for name in ("under_oom", "oom", "oom_kill"))
 
     def commands(self) -> list[str]:
         """Command lines of its processes."""
@@ -53,17 +53,26 @@ class StepGroup:
         return found
 
     def limit(self, memory_bytes: int, cpu_shares: int) -> bool:
-        """Let the kernel hold the limits; False where this process may not set them."""
-        weight = min(10_000, max(1, 1 + (cpu_shares - 2) * 9999 // 262_142))
+        """Let the kernel hold the limits; False where this process may not set them.
+
+        At the limit the kernel stops or slows processes rather than kill one of them, where it can: a killed compiler
+        is only a failed command to what started it, and the reason would be lost.
+        """
         if (self.path / "memory.max").exists():
-            _write(self.path / "cpu.weight", weight)
-            _write(self.path / "memory.swap.max", 0)
-            _write(self.path / "memory.oom.group", 1)
-            return _write(self.path / "memory.max", memory_bytes)
+            return self._limit_unified(memory_bytes, cpu_shares)
         _write(MOUNT / "cpu" / self.path.relative_to(MOUNT / "memory") / "cpu.shares", cpu_shares)
         limited = _write(self.path / "memory.limit_in_bytes", memory_bytes)
         _write(self.path / "memory.memsw.limit_in_bytes", memory_bytes)
+        _write(self.path / "memory.oom_control", 1)
         return limited
+
+    def _limit_unified(self, memory_bytes: int, cpu_shares: int) -> bool:
+        # The same conversion from shares as the OCI runtimes'.
+        _write(self.path / "cpu.weight", min(10_000, max(1, 1 + (cpu_shares - 2) * 9999 // 262_142)))
+        _write(self.path / "memory.swap.max", 0)
+        _write(self.path / "memory.oom.group", 1)
+        _write(self.path / "memory.high", memory_bytes)
+        return _write(self.path / "memory.max", memory_bytes + memory_bytes // 8)
 
 
 def step_groups(parent: str | None = None) -> Iterator[StepGroup]:

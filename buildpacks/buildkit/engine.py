@@ -26,7 +26,7 @@ from buildpacks.buildkit.client import (
     EngineRequestError,
     EngineUnavailableError,
 )
-from buildpacks.buildkit.filesync import ContextChangedError, FileSync
+from buildpacks.buildkit.filesync import FileSync
 from buildpacks.buildkit.images import Images
 from buildpacks.buildkit.memory import GroupRegistry, MemoryWatch
 from buildpacks.buildkit.progress import INDENT, Progress
@@ -213,15 +213,9 @@ class _Run:
         return image
 
     def _failed(self, message: str) -> BuildFailedError:
-        limits = self._request.limits
-        if isinstance(self._session.failure, TreeLimitError | ContextChangedError):
-            return BuildFailedError("context", str(self._session.failure))
-        if self._memory.killed:
-            failed = self._progress.failed
-            return failure.out_of_memory(
-                failed.title if failed else "", limits, failed.tail if failed else ()
-            )
-        return failure.from_engine(message, self._progress, limits)
+        if self._session.failure is not None:
+            return BuildFailedError("context", f"the source could not be read: {self._session.failure}")
+        return failure.from_engine(message, self._progress, self._request.limits)
 
     async def _show_output(self, event: trace.Output) -> None:
         self._printed += len(event.data)

@@ -45,8 +45,6 @@ class MemoryWatch:
     registry: GroupRegistry
     limits: BuildLimits
     running: Callable[[], Sequence[RunningStep]]
-    killed: bool = False
-    """Whether the kernel has ended one of the build's processes."""
     _groups: dict[StepGroup, RunningStep] = field(default_factory=dict)
 
     async def exceeded(self) -> str:
@@ -78,13 +76,9 @@ class MemoryWatch:
         return min(near, key=lambda step: abs(seen - step.started), default=None)
 
     def _over_limit(self) -> str:
-        used: dict[StepGroup, int] = {}
-        for group in list(self._groups):
-            self.killed = self.killed or group.killed
-            if (size := group.used_bytes) is None:
-                del self._groups[group]
-            else:
-                used[group] = size
-        if sum(used.values()) <= self.limits.memory_bytes:
-            return ""
-        return self._groups[max(used, key=lambda group: used[group])].title
+        used = {group: size for group in self._groups if (size := group.used_bytes) is not None}
+        starved = [group for group in used if group.starved]
+        self._groups = {group: self._groups[group] for group in used}
+        if sum(used.values()) > self.limits.memory_bytes:
+            starved.append(max(used, key=lambda group: used[group]))
+        return self._groups[starved[0]].title if starved else ""

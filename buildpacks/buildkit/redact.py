@@ -8,7 +8,7 @@ HIDDEN = "[hidden]"
 SHORTEST = 5
 """Shorter values ("1", "true") occur in any output: hiding them would hide nothing and garble everything."""
 _SHORTEST_LINE = 8
-_ASSIGNMENT = re.compile(r"^(?:export\s+)?[A-Za-z_]\w*=(.+)$", re.DOTALL | re.MULTILINE)
+_ASSIGNMENT = re.compile(r"^(?:export\s+)?[A-Za-z_]\w*=", re.MULTILINE)
 
 
 class Redactor:
@@ -69,15 +69,17 @@ def _forms(value: str) -> Iterator[str]:
     if len(lines) > 1:
         yield from (line for line in lines if len(line) >= _SHORTEST_LINE)
     for match in _ASSIGNMENT.finditer(value):
-        yield from _assigned(match[1])
+        yield from _assigned(value[match.end() :])
 
 
 def _assigned(text: str) -> Iterator[str]:
-    for candidate in (text, text.splitlines()[0]):
-        try:
-            words = shlex.split(candidate)
-        except ValueError:
-            continue
-        if words and len(words[0]) >= SHORTEST:
-            yield words[0]
-            yield from (line for line in words[0].splitlines()[:100] if len(line) >= _SHORTEST_LINE)
+    """The first word of a shell's text, which may be quoted and span lines."""
+    reader = shlex.shlex(text, posix=True)
+    reader.whitespace_split = True
+    try:
+        word = reader.get_token() or ""
+    except ValueError:
+        word = text.partition("\n")[0]
+    if len(word) >= SHORTEST:
+        yield word
+    yield from (line for line in word.splitlines() if len(line) >= _SHORTEST_LINE and line != word)

@@ -255,7 +255,7 @@ class _Handler(AbstractHandler):
         return Status.OK, ""
 
     def _refused(self, error: BaseException) -> tuple[Status, str]:
-        if isinstance(error, H2Error | StreamTerminatedError | OSError):
+        if isinstance(error, H2Error | StreamTerminatedError):
             raise error
         if isinstance(error, NotFoundError):
             return Status.NOT_FOUND, str(error)

@@ -93,7 +93,7 @@ def _events(message: dict[str, Any]) -> list[Event]:
         return [ImageId(str(message["aux"]["ID"]))]
     if message.get("id") != "moby.buildkit.trace":
         return []
-    status = StatusResponse.FromString(base64.b64decode(message["aux"]))
+    status = StatusResponse.FromString(base64.b64decode(message["aux"], validate=True))
     logs: list[Event] = [Output(log.vertex, log.msg) for log in status.logs]
     vertexes = [_vertex(vertex) for vertex in status.vertexes]
     # A step's start is told before its output, its end after.

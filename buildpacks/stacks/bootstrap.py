@@ -57,15 +57,16 @@ async def debian(
         process = await asyncio.create_subprocess_exec(
             *_arguments(suite, packages, options, mirrors), stdout=PIPE, stderr=PIPE, start_new_session=True
         )
-        tail: deque[str] = deque(maxlen=_TAIL_LINES)
-        messages = asyncio.create_task(_follow_messages(process, tail, announce))
+        archive = _Archive(process, announce)
         try:
-            yield _stream(process, messages, tail)
+            yield archive.chunks()
+        except Exception:
+            # Whoever sends the stream on wraps what the stream raised.
+            if archive.error is not None:
+                raise archive.error from None
+            raise
         finally:
-            await _end(process)
-            messages.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await messages
+            await archive.close()
 
 
 def _write_sources(folder: Path, suite: str) -> list[str]:
@@ -91,34 +92,48 @@ def _arguments(
     ]
 
 
-async def _follow_messages(process: Process, tail: deque[str], announce: Announce) -> None:
-    assert process.stderr is not None
-    async for raw in process.stderr:
-        line = raw.decode(errors="replace").rstrip()
-        tail.append(line)
-        if line.startswith("I: "):
-            await announce(f"       {line.removeprefix('I: ')}")
+class _Archive:
+    """What mmdebstrap writes, and why it failed when it did."""
 
+    def __init__(self, process: Process, announce: Announce) -> None:
+        self.error: BootstrapError | None = None
+        self._process = process
+        self._announce = announce
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._messages = asyncio.create_task(self._follow_messages())
 
-async def _stream(process: Process, messages: asyncio.Task[None], tail: deque[str]) -> AsyncIterator[bytes]:
-    assert process.stdout is not None
-    while chunk := await process.stdout.read(_CHUNK):
-        yield chunk
-    await messages
-    if await process.wait() != 0:
-        raise BootstrapError("mmdebstrap failed:\n" + "\n".join(tail))
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The tar stream."""
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(_CHUNK):
+            yield chunk
+        await self._messages
+        if await self._process.wait() != 0:
+            self.error = BootstrapError("mmdebstrap failed:\n" + "\n".join(self._tail))
+            raise self.error
 
+    async def close(self) -> None:
+        """End mmdebstrap. SIGTERM first: it then unmounts and removes what it made."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._end(number)
+        self._messages.cancel()
+        await asyncio.gather(self._messages, return_exceptions=True)
 
-async def _end(process: Process) -> None:
-    """SIGTERM first: mmdebstrap then unmounts and removes what it made."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                assert process.stdout is not None
-                while await process.stdout.read(_CHUNK):
-                    pass
-                await process.wait()
+    async def _end(self, number: signal.Signals) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+        await self._process.wait()
+        assert self._process.stdout is not None
+        while await self._process.stdout.read(_CHUNK):
+            pass
+
+    async def _follow_messages(self) -> None:
+        assert self._process.stderr is not None
+        async for raw in self._process.stderr:
+            line = raw.decode(errors="replace").rstrip()
+            self._tail.append(line)
+            if line.startswith("I: "):
+                await self._announce(f"       {line.removeprefix('I: ')}")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -160,7 +160,12 @@ class Stacks:
         request = BuildRequest(
             dockerfile, _NoTree(), tag, labels={LABEL: value}, extra_files=recipe.certificate_files()
         )
-        await self._builder.build(request, steps_only)
+        before = await self._builder.images.inspect(tag)
+        built = await self._builder.build(request, steps_only)
+        if before is not None and before.id != built.id:
+            # Containers may still run on it; then the engine keeps it.
+            with suppress(EngineRequestError):
+                await self._builder.images.remove(before.id)
 
 
 class _NoTree:

@@ -45,9 +45,9 @@ class Screen:
         return next(when for text, when in zip(self.lines, self.times, strict=True) if text.strip() == line)
 
     async def until(self, part: str, seconds: float = 30) -> None:
-        """Wait for a line that holds `part`."""
+        """Wait for a line that starts with `part`, its indent aside."""
         async with asyncio.timeout(seconds):
-            while not self.has(part):
+            while not any(line.strip().startswith(part) for line in self.lines):
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -93,11 +93,11 @@ RequestMaker = Callable[..., BuildRequest]
 
 @pytest.fixture
 async def request_for(stack: StackImages, images: Images) -> AsyncIterator[RequestMaker]:
-    """Makes requests `FROM` the run image; everything that was built is removed at the end."""
+    """Makes requests `FROM` the run image that no earlier run has cached; their images are removed at the end."""
     token = secrets.token_hex(6)
 
     def make(steps: str, files: dict[str, Any] | None = None, **options: Any) -> BuildRequest:
-        dockerfile = steps if steps.startswith("FROM") else f"FROM {stack.run}\n{steps}\n"
+        dockerfile = steps if steps.startswith("FROM") else f"FROM {stack.run}\nENV UNLIKE={token}\n{steps}\n"
         tree = options.pop("tree", None) or MemoryTree(files or {"app.py": b"print(1)\n"})
         tag = options.pop("tag", f"cygni-test/{token}:1")
         labels = {LABEL: token, **options.pop("labels", {})}

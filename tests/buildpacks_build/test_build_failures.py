@@ -1,15 +1,23 @@
 """Builds that end without an image: each has a cause, leaves no process behind, and shows what happened."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from buildpacks.buildkit import cgroups
 from buildpacks.buildkit.client import EngineClient, EngineUnavailableError
 from buildpacks.buildkit.engine import BuildKitBuilder
-from buildpacks.ports import BuildFailedError, BuildLimits
+from buildpacks.ports import BuildFailedError, BuildLimits, BuildRequest
+from buildpacks.stacks.stack import StackImages
+
+if TYPE_CHECKING:
+    from tests.buildpacks_build.conftest import RequestMaker, Screen
+
 
 pytestmark = pytest.mark.docker
 
@@ -33,14 +41,15 @@ async def gone(marker: str, seconds: float = 10) -> bool:
     return True
 
 
-async def failing(builder: BuildKitBuilder, request, screen) -> BuildFailedError:
+async def failing(builder: BuildKitBuilder, request: BuildRequest, screen: Screen) -> BuildFailedError:
     with pytest.raises(BuildFailedError) as caught:
         await builder.build(request, screen)
     return caught.value
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_a_failing_step_has_its_name_exit_code_and_last_lines(builder, request_for, screen):
+async def test_a_failing_step_has_its_name_exit_code_and_last_lines(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     error = await failing(builder, request_for("RUN seq 100; echo broken >&2; exit 3"), screen)
     assert (error.cause, error.exit_code) == ("exit", 3)
     assert error.step == "[2/2] RUN seq 100; echo broken >&2; exit 3"
@@ -59,7 +68,14 @@ async def test_a_failing_step_has_its_name_exit_code_and_last_lines(builder, req
         ("FROM cygni-test/there-is-no-such-image:1\n", "there-is-no-such-image"),
     ],
 )
-async def test_a_wrong_dockerfile_says_what_is_wrong(builder, request_for, stack, screen, dockerfile, text):
+async def test_a_wrong_dockerfile_says_what_is_wrong(
+    builder: BuildKitBuilder,
+    request_for: RequestMaker,
+    stack: StackImages,
+    screen: Screen,
+    dockerfile: str,
+    text: str,
+) -> None:
     request = request_for("FROM x")
     object.__setattr__(request, "dockerfile", dockerfile.format(run=stack.run))
     error = await failing(builder, request, screen)
@@ -67,8 +83,9 @@ async def test_a_wrong_dockerfile_says_what_is_wrong(builder, request_for, stack
     assert text in str(error)
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_cancelling_ends_the_process_in_the_build(builder, request_for, screen, token):
+async def test_cancelling_ends_the_process_in_the_build(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(f"RUN echo up-{token}; trap '' TERM; while :; do sleep 0.1; : {token}; done")
     task = asyncio.create_task(builder.build(request, screen))
     await screen.until(f"up-{token}")
@@ -81,8 +98,9 @@ async def test_cancelling_ends_the_process_in_the_build(builder, request_for, sc
     assert time.monotonic() - started < 8
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_cancelling_while_waiting_for_a_slot_gives_the_slot_up(engine, request_for, screen, token):
+async def test_cancelling_while_waiting_for_a_slot_gives_the_slot_up(
+    engine: EngineClient, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     async with BuildKitBuilder(engine.socket, slots=1) as one:
         first = asyncio.create_task(one.build(request_for(f"RUN echo up-{token}; sleep 30"), screen))
         await screen.until(f"up-{token}")
@@ -94,7 +112,9 @@ async def test_cancelling_while_waiting_for_a_slot_gives_the_slot_up(engine, req
         await one.build(request_for("RUN true"), screen)
 
 
-async def test_a_build_that_takes_too_long_is_ended(builder, request_for, screen, token):
+async def test_a_build_that_takes_too_long_is_ended(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(f"RUN echo up-{token}; sleep 60; : {token}", limits=BuildLimits(seconds=2))
     started = time.monotonic()
     error = await failing(builder, request, screen)
@@ -104,7 +124,9 @@ async def test_a_build_that_takes_too_long_is_ended(builder, request_for, screen
     assert time.monotonic() - started < 12
 
 
-async def test_endless_output_is_ended(builder, request_for, screen, token):
+async def test_endless_output_is_ended(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(
         f"RUN while :; do echo {token} 0123456789; done", limits=BuildLimits(log_bytes=100_000)
     )
@@ -118,8 +140,9 @@ async def test_endless_output_is_ended(builder, request_for, screen, token):
 FILL = "x='a=[]\\nwhile 1:a.append(bytearray(1<<24))'; printf \"$x\" > /f.py; python3 /f.py; : "
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_a_build_that_fills_memory_is_ended_by_its_limit(builder, request_for, screen, token):
+async def test_a_build_that_fills_memory_is_ended_by_its_limit(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     limits = BuildLimits(memory_bytes=200 << 20)
     started = time.monotonic()
     error = await failing(builder, request_for(f"RUN {FILL}{token}; exit 1", limits=limits), screen)
@@ -131,8 +154,12 @@ async def test_a_build_that_fills_memory_is_ended_by_its_limit(builder, request_
 
 
 async def test_without_the_right_to_set_limits_the_watchdog_ends_it(
-    builder, request_for, screen, token, monkeypatch
-):
+    builder: BuildKitBuilder,
+    request_for: RequestMaker,
+    screen: Screen,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As an unprivileged control plane finds it: it sees the groups and cannot write to them."""
     monkeypatch.setattr(cgroups, "_write", lambda path, value: False)
     limits = BuildLimits(memory_bytes=200 << 20)
@@ -141,8 +168,9 @@ async def test_without_the_right_to_set_limits_the_watchdog_ends_it(
     assert await gone(token)
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_a_build_beside_one_that_fills_memory_is_not_touched(builder, request_for, screen, token):
+async def test_a_build_beside_one_that_fills_memory_is_not_touched(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     small = BuildLimits(memory_bytes=200 << 20)
     calm = builder.build(
         request_for(f"RUN echo calm {token}; sleep 3; echo calm-done", tag=f"cygni-test/{token}:1"), screen
@@ -155,7 +183,9 @@ async def test_a_build_beside_one_that_fills_memory_is_not_touched(builder, requ
     assert screen.has("calm-done")
 
 
-async def test_page_cache_is_not_counted(builder, request_for, screen, token):
+async def test_page_cache_is_not_counted(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(
         f"RUN dd if=/dev/zero of=/big bs=1M count=300 status=none; cat /big > /dev/null; rm /big; echo ok {token}",
         limits=BuildLimits(memory_bytes=100 << 20),
@@ -172,7 +202,7 @@ class CutLine:
         self._engine = engine
         self._writers: list[asyncio.StreamWriter] = []
 
-    async def __aenter__(self) -> "CutLine":
+    async def __aenter__(self) -> CutLine:
         self._server = await asyncio.start_unix_server(self._connect, self.path)
         return self
 
@@ -205,8 +235,8 @@ class CutLine:
 
 
 async def test_an_engine_that_goes_away_in_the_middle(
-    engine: EngineClient, request_for, screen, token, tmp_path
-):
+    engine: EngineClient, request_for: RequestMaker, screen: Screen, token: str, tmp_path: Path
+) -> None:
     async with (
         CutLine(tmp_path / "engine.sock", engine.socket) as line,
         BuildKitBuilder(line.path) as builder,
@@ -224,14 +254,16 @@ async def test_an_engine_that_goes_away_in_the_middle(
         assert await gone(token), "the engine ends a build whose client is gone"
 
 
-async def test_no_engine_at_all_is_told_with_what_to_do(request_for, screen, tmp_path):
+async def test_no_engine_at_all_is_told_with_what_to_do(
+    request_for: RequestMaker, screen: Screen, tmp_path: Path
+) -> None:
     async with BuildKitBuilder(tmp_path / "none.sock") as builder:
         error = await failing(builder, request_for("RUN true"), screen)
         assert error.cause == "engine"
         assert "is the Docker engine installed and started?" in str(error)
 
 
-async def test_a_socket_that_is_not_an_engine_is_told(tmp_path):
+async def test_a_socket_that_is_not_an_engine_is_told(tmp_path: Path) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
@@ -244,7 +276,9 @@ async def test_a_socket_that_is_not_an_engine_is_told(tmp_path):
                 await client.check()
 
 
-async def test_an_announcer_that_fails_ends_the_build(builder, request_for, token):
+async def test_an_announcer_that_fails_ends_the_build(
+    builder: BuildKitBuilder, request_for: RequestMaker, token: str
+) -> None:
     async def broken(line: str) -> None:
         if f"up-{token}" in line and "RUN" not in line:
             raise ConnectionResetError("the pusher is gone")

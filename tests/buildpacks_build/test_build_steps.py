@@ -1,22 +1,31 @@
 """Builds on the real engine: streaming, caching, trees, images."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
+from buildpacks.buildkit.client import EngineClient
 from buildpacks.buildkit.engine import BuildKitBuilder
 from buildpacks.buildkit.images import Images
 from buildpacks.ports import BuildFailedError, BuildLimits, Entry, TreeLimits
+from buildpacks.stacks.stack import StackImages
 from buildpacks.tree import MemoryFile, MemoryTree
+
+if TYPE_CHECKING:
+    from tests.buildpacks_build.conftest import RequestMaker, Screen
+
 
 pytestmark = pytest.mark.docker
 
 
 async def test_an_image_has_its_tag_labels_command_and_ports(
-    builder, images: Images, request_for, screen, token
-):
+    builder: BuildKitBuilder, images: Images, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(
         'COPY . .\nEXPOSE 8000 9000/udp\nENTRYPOINT ["tini", "--"]\nCMD ["python3", "app.py"]',
         labels={"cygni.app": token},
@@ -30,7 +39,9 @@ async def test_an_image_has_its_tag_labels_command_and_ports(
     assert request.tag in found[0].tags
 
 
-async def test_output_comes_while_the_step_still_runs(builder, request_for, screen, token):
+async def test_output_comes_while_the_step_still_runs(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     """The step prints, then waits; the line was there long before its end, and so was half a line."""
     request = request_for(f"RUN echo {token}; sleep 1.5; printf 'half '; sleep 1.5; echo line; echo end")
     await builder.build(request, screen)
@@ -38,7 +49,9 @@ async def test_output_comes_while_the_step_still_runs(builder, request_for, scre
     assert screen.at("end") - screen.at("half") > 0.5
 
 
-async def test_steps_are_told_once_with_seconds_and_again_as_cached(builder, request_for, screen, token):
+async def test_steps_are_told_once_with_seconds_and_again_as_cached(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     request = request_for(f"RUN sleep 0.4; echo {token}-printed")
     await builder.build(request, screen)
     starts = [line for line in screen.lines if line.startswith("       [2/2] RUN sleep 0.4")]
@@ -50,11 +63,12 @@ async def test_steps_are_told_once_with_seconds_and_again_as_cached(builder, req
     assert screen.lines == [f"       [2/2] CACHED RUN sleep 0.4; echo {token}-printed"]
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_parallel_stages_say_which_step_prints(builder, request_for, stack, screen, token):
+async def test_parallel_stages_say_which_step_prints(
+    builder: BuildKitBuilder, request_for: RequestMaker, stack: StackImages, screen: Screen, token: str
+) -> None:
     dockerfile = (
-        f"FROM {stack.run} AS one\nRUN echo {token}; sleep 0.7; echo from-one; echo x > /one\n"
-        f"FROM {stack.run} AS two\nRUN echo {token}; sleep 0.7; echo from-two; echo x > /two\n"
+        f"FROM {stack.run} AS one\nRUN echo {token}; sleep 0.7; echo from-one; sleep 0.7; echo x > /one\n"
+        f"FROM {stack.run} AS two\nRUN echo {token}; sleep 0.7; echo from-two; sleep 0.7; echo x > /two\n"
         f"FROM {stack.run}\nCOPY --from=one /one /\nCOPY --from=two /two /\n"
     )
     await builder.build(request_for(dockerfile), screen)
@@ -62,7 +76,9 @@ async def test_parallel_stages_say_which_step_prints(builder, request_for, stack
     assert "       [two 2/2] from-two" in screen.lines
 
 
-async def test_the_tree_arrives_with_canonical_modes_owner_and_links(builder, request_for, screen, token):
+async def test_the_tree_arrives_with_canonical_modes_owner_and_links(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     files = {
         "a-b": b"1",
         "a/b": b"2",
@@ -91,10 +107,9 @@ async def test_the_tree_arrives_with_canonical_modes_owner_and_links(builder, re
     assert not screen.has("Dockerfile"), "nothing of ours lies among the app's files"
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
 async def test_a_changed_file_of_the_same_size_is_seen_and_a_removed_one_is_gone(
-    builder, request_for, screen
-):
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     steps = "COPY . /t/\nRUN ls /t; cat /t/a"
     await builder.build(request_for(steps, {"a": b"one", "b": b""}), screen)
     screen.lines.clear()
@@ -103,7 +118,9 @@ async def test_a_changed_file_of_the_same_size_is_seen_and_a_removed_one_is_gone
     assert "       b" not in screen.lines
 
 
-async def test_a_file_that_did_not_change_keeps_later_steps_cached(builder, request_for, screen, token):
+async def test_a_file_that_did_not_change_keeps_later_steps_cached(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     files = {"requirements.txt": token.encode(), "app.py": b"1"}
     steps = "COPY requirements.txt .\nRUN sleep 0.1\nCOPY . ."
     await builder.build(request_for(steps, files), screen)
@@ -113,7 +130,9 @@ async def test_a_file_that_did_not_change_keeps_later_steps_cached(builder, requ
     assert screen.has("[4/4] DONE")
 
 
-async def test_submodules_are_left_out_and_said_so(builder, request_for, screen):
+async def test_submodules_are_left_out_and_said_so(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     class WithSubmodule(MemoryTree):
         def entries(self) -> Iterator[Entry]:
             yield from super().entries()
@@ -123,8 +142,9 @@ async def test_submodules_are_left_out_and_said_so(builder, request_for, screen)
     assert screen.lines[0] == "       Git submodules are not fetched: vendor/lib"
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_dockerignore_counts_unless_turned_off(builder, request_for, screen):
+async def test_dockerignore_counts_unless_turned_off(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     files = {".dockerignore": b"*.log\nnode_modules\n", "a.log": b"", "node_modules/x/y": b"", "keep": b""}
     await builder.build(request_for("COPY . /t/\nRUN find /t -type f", files), screen)
     assert screen.has("/t/keep")
@@ -136,8 +156,9 @@ async def test_dockerignore_counts_unless_turned_off(builder, request_for, scree
     assert screen.has("/t/a.log")
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_extra_files_join_the_tree_and_may_not_replace_it(builder, request_for, screen):
+async def test_extra_files_join_the_tree_and_may_not_replace_it(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     request = request_for("COPY . /t/\nRUN cat /t/.cygni/extra", extra_files={".cygni/extra": b"ours\n"})
     await builder.build(request, screen)
     assert "       ours" in screen.lines
@@ -146,13 +167,17 @@ async def test_extra_files_join_the_tree_and_may_not_replace_it(builder, request
     assert caught.value.cause == "context"
 
 
-async def test_a_target_stage_and_build_arguments(builder, request_for, stack, screen, token):
+async def test_a_target_stage_and_build_arguments(
+    builder: BuildKitBuilder, request_for: RequestMaker, stack: StackImages, screen: Screen, token: str
+) -> None:
     dockerfile = f"FROM {stack.run} AS first\nARG WHO\nRUN echo hello $WHO\nFROM first\nRUN exit 1\n"
     await builder.build(request_for(dockerfile, target="first", build_args={"WHO": token}), screen)
     assert f"       hello {token}" in screen.lines
 
 
-async def test_an_app_cannot_read_another_ones_cache(builder, request_for, screen, token):
+async def test_an_app_cannot_read_another_ones_cache(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     """A cache belongs to its id: the same id gives the same files, another token none."""
 
     def steps(key: str, command: str) -> str:
@@ -168,8 +193,8 @@ async def test_an_app_cannot_read_another_ones_cache(builder, request_for, scree
 
 
 async def test_builds_run_at_the_same_time_up_to_the_slots_and_the_rest_waits(
-    engine, request_for, screen, token
-):
+    engine: EngineClient, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     async with BuildKitBuilder(engine.socket, slots=1) as one:
         first = asyncio.create_task(
             one.build(
@@ -184,7 +209,9 @@ async def test_builds_run_at_the_same_time_up_to_the_slots_and_the_rest_waits(
     assert screen.at("first") < screen.at(f"second {token}")
 
 
-async def test_two_builds_of_one_app_name_at_once_do_not_mix(builder, request_for, screen, token):
+async def test_two_builds_of_one_app_name_at_once_do_not_mix(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     """Both hand over files under the same shared key."""
 
     async def one(content: str) -> None:
@@ -196,15 +223,18 @@ async def test_two_builds_of_one_app_name_at_once_do_not_mix(builder, request_fo
     assert shown == [f"{token}-left", f"{token}-right"]
 
 
-async def test_a_tree_over_its_limit_is_a_context_failure(builder, request_for, screen):
+async def test_a_tree_over_its_limit_is_a_context_failure(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
     tree = MemoryTree({f"f{number}": b"" for number in range(20)}, TreeLimits(files=10))
     with pytest.raises(BuildFailedError, match="10 files") as caught:
         await builder.build(request_for("COPY . .", tree=tree), screen)
     assert caught.value.cause == "context"
 
 
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
-async def test_a_tree_that_changes_under_the_build_is_a_context_failure(builder, request_for, screen, token):
+async def test_a_tree_that_changes_under_the_build_is_a_context_failure(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     class Growing(MemoryTree):
         def chunks(self, path: str) -> Iterator[bytes]:
             yield from super().chunks(path)
@@ -216,8 +246,8 @@ async def test_a_tree_that_changes_under_the_build_is_a_context_failure(builder,
 
 
 async def test_five_thousand_files_arrive_in_seconds_and_the_loop_stays_free(
-    builder, request_for, screen, token
-):
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
     files = {f"d{n % 50}/f{n}.py": f"{token}{n}".encode() * 40 for n in range(5000)}
     longest = 0.0
 
