@@ -17,6 +17,7 @@ from cygni.logs.records import LogStoreError
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _BLOCK = 64 << 10
 _LAST_LINES = 50
+_LAST_LINE_LENGTH = 1000
 
 
 class BuildLogWriter:
@@ -36,7 +37,8 @@ class BuildLogWriter:
     async def line(self, text: str) -> None:
         """Add one line (or several, if it has newlines) and wake the followers.
 
-        Beyond the size limit lines are left out, but for the last 50, which come when the log is closed.
+        Beyond the size limit lines are left out, but for the last 50 (the first 1,000 characters of
+        each), which come when the log is closed.
 
         Raises:
             LogStoreError: the disk refused, or the log is closed.
@@ -72,7 +74,7 @@ class BuildLogWriter:
         if self._left_out == 0:
             self._write(b" !     The output is over its size limit; what follows is left out.\n")
         self._left_out += 1
-        self._last.append(line)
+        self._last.append(line[:_LAST_LINE_LENGTH])
 
     def _write_last_lines(self) -> None:
         if self._left_out:

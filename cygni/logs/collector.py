@@ -75,7 +75,7 @@ class Collector:
 
     async def _follow_patiently(self, instance: Instance) -> None:
         failures = 0
-        while failures < ATTEMPTS:
+        while True:
             before = await self._position(instance)
             try:
                 await self._copy(instance)
@@ -85,8 +85,10 @@ class Collector:
                 failures = 1 if progress else failures + 1
                 causes = [str(error) for error in errors.exceptions]
                 self._log.warning("logs_interrupted", app=instance.app, instance=instance.name, causes=causes)
+            if failures >= ATTEMPTS:
+                self._log.error("logs_given_up", app=instance.app, instance=instance.name)
+                return
             await asyncio.sleep(_pause(failures))
-        self._log.error("logs_given_up", app=instance.app, instance=instance.name)
 
     async def _position(self, instance: Instance) -> datetime | None:
         with suppress(LogStoreError):

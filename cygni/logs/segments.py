@@ -77,7 +77,7 @@ class AppLog:
             LogStoreError: the disk refused; a batch may then be stored in part, never a line.
         """
         try:
-            for chunk in _chunks(records):
+            for chunk in _chunks(records, min(BLOCK, self._limits.segment_bytes)):
                 self._rotate_if_due(datetime.now(UTC))
                 self._write(b"".join(line for _, line in chunk))
                 for record, _ in chunk:
@@ -226,12 +226,12 @@ def _missing(count: int) -> LogRecord:
     return LogRecord(at=datetime.now(UTC), source="cygni", process="logs", text=text)
 
 
-def _chunks(records: Iterable[LogRecord]) -> Iterator[list[tuple[LogRecord, bytes]]]:
+def _chunks(records: Iterable[LogRecord], limit: int) -> Iterator[list[tuple[LogRecord, bytes]]]:
     chunk: list[tuple[LogRecord, bytes]] = []
     size = 0
     for record in records:
         line = encode(record)
-        if chunk and size + len(line) > BLOCK:
+        if chunk and size + len(line) > limit:
             yield chunk
             chunk, size = [], 0
         chunk.append((record, line))

@@ -99,7 +99,6 @@ async def test_endless_output_is_cut_with_its_last_lines_kept(tmp_path: Path) ->
     assert next(line for line in lines if line.startswith(" !     ")).endswith("what follows is left out.")
 
 
-@pytest.mark.xfail(reason="known gap of the log store, see CHANGELOG.md", strict=False)
 async def test_one_endless_line_is_cut_too(tmp_path: Path) -> None:
     logs = BuildLogs(tmp_path, limit=10_000)
     writer = logs.writer("b1")
@@ -109,7 +108,6 @@ async def test_one_endless_line_is_cut_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("build_id", ["../x", "", "a/b", "..", "x\0"])
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
 async def test_an_id_cannot_leave_the_directory(tmp_path: Path, build_id: str) -> None:
     logs = BuildLogs(tmp_path / "builds")
     with pytest.raises(ValueError, match="not a build's id"):
@@ -119,7 +117,6 @@ async def test_an_id_cannot_leave_the_directory(tmp_path: Path, build_id: str) -
 
 
 @pytest.mark.kill
-@pytest.mark.xfail(reason="not settled yet, see Known gaps in CHANGELOG.md", strict=False)
 async def test_what_a_follower_was_shown_survives_sigkill(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys; from pathlib import Path; from cygni.logs.builds import BuildLogs\n"
