@@ -181,49 +181,55 @@ class ClientConnection(asyncio.Protocol):
     def _serve(self) -> None:
         """Start the requests in the buffer, one after the other, for as long as each ends at once."""
         self._serving = True
+        at = 0
         try:
-            while self._exchange is None and self._buffer and not self._halted:
-                if not self._begin():
+            while self._exchange is None and at < len(self._buffer) and not self._halted:
+                begun = self._begin(at)
+                if begun == at:
                     break
+                at = begun
         except RefusedError as error:
             self._refuse(error)
         finally:
             self._serving = False
+            self._keep(at)
+        if self._eof and self._exchange is None and not self._buffer and not self._halted:
+            self._transport.close()
 
     @property
     def _halted(self) -> bool:
         return self.congested or self._lingering or self._transport.is_closing()
 
-    def _begin(self) -> bool:
-        """Start the buffer's first request; False when its head is not complete."""
+    def _begin(self, at: int) -> int:
+        """Start the request at `at` in the buffer; returns where the bytes it does not take begin."""
         limits = self._gateway.limits
         buffer = self._buffer
         if not self._head_begun:
             self._head_begun = True
             self.deadline = self._gateway.loop.time() + limits.header_timeout
-            buffer = self._buffer = buffer.removeprefix(b"\r\n")  # RFC 9112 2.2: one is ignored
-        end = find_request_end(buffer, limits)
+        start = at + 2 if buffer.startswith(b"\r\n", at) else at  # RFC 9112 2.2: one empty line is ignored
+        end = find_request_end(buffer, start, limits)
         if end < 0:
             if self._eof:
                 self._transport.close()
-            return False
-        head = parse_request(buffer, end, limits)
-        self._buffer = b""
+            return at
+        head = parse_request(buffer, start, end, limits)
         self._head_begun = False
         exchange = self._exchange = Exchange(self._gateway, self, head)
         exchange.start()
-        rest = buffer[end + len(END) :]
-        if rest:
-            self._take_rest(exchange, rest)
-        return True
+        at = end + len(END)
+        if head.length and self._exchange is exchange and at < len(buffer):
+            self._buffer = b""
+            self._feed(exchange, buffer[at:])
+            return 0
+        return at
 
-    def _take_rest(self, exchange: Exchange, rest: bytes) -> None:
+    def _keep(self, at: int) -> None:
+        """Forget what has been taken from the buffer."""
         if self._lingering:
-            self._discard(rest)
-        elif self._exchange is exchange and exchange.wants_input:
-            self._feed(exchange, rest)
-        else:
-            self._buffer = rest
+            self._buffer = b""
+        elif at:
+            self._buffer = self._buffer[at:]
 
     def _feed(self, exchange: Exchange, data: bytes) -> None:
         try:

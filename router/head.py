@@ -100,18 +100,20 @@ class ResponseHead:
     keep_alive: bool
 
 
-def find_request_end(buffer: bytes, limits: Limits) -> int:
-    """Return where the blank line begins, -1 when more must be read.
+def find_request_end(buffer: bytes, start: int, limits: Limits) -> int:
+    """Return where the blank line of the head that begins at `start` begins, -1 when more must be read.
 
     Raises:
         RefusedError: the bytes so far can never become a request that is accepted.
     """
-    end = buffer.find(END)
-    if end < 0 and (b"\n" in buffer or b"\0" in buffer) and _LONE.search(buffer):
+    end = buffer.find(END, start, start + limits.head_bytes)
+    if end >= 0:
+        return end
+    if _LONE.search(buffer, start):
         raise RefusedError(400, "a line does not end with CRLF")
-    if (len(buffer) if end < 0 else end + len(END)) > limits.head_bytes:
-        first = buffer.find(b"\r\n")
-        long_target = first < 0 or first > limits.target_bytes
+    if len(buffer) - start >= limits.head_bytes:
+        first = buffer.find(b"\r\n", start)
+        long_target = first < 0 or first - start > limits.target_bytes
         raise (
             RefusedError(414, "the target is too long")
             if long_target
@@ -120,15 +122,15 @@ def find_request_end(buffer: bytes, limits: Limits) -> int:
     return end
 
 
-def parse_request(buffer: bytes, end: int, limits: Limits) -> RequestHead:
-    """Read the head that ends at `end` (see `find_request_end`).
+def parse_request(buffer: bytes, start: int, end: int, limits: Limits) -> RequestHead:
+    """Read the head from `start` to `end` (see `find_request_end`).
 
     Raises:
         RefusedError: it breaks the grammar, or its framing is not beyond doubt.
     """
-    line = _REQUEST_LINE.match(buffer)
+    line = _REQUEST_LINE.match(buffer, start)
     if line is None:
-        raise _refuse_line(buffer)
+        raise _refuse_line(buffer, start)
     if line.end(2) - line.start(2) > limits.target_bytes:
         raise RefusedError(414, "the target is too long")
     lines, special = _fields(buffer, line.end(), end, _REQUEST_SPECIAL, limits.headers)
@@ -207,8 +209,8 @@ def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
         special[name] = known + b", " + value
 
 
-def _refuse_line(buffer: bytes) -> RefusedError:
-    line = _ANY_REQUEST_LINE.match(buffer)
+def _refuse_line(buffer: bytes, start: int) -> RefusedError:
+    line = _ANY_REQUEST_LINE.match(buffer, start)
     if line is not None and not line[0].endswith((b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")):
         return RefusedError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return RefusedError(400, "the request line is malformed")

@@ -41,7 +41,9 @@ class RouterProcess:
         self.process: asyncio.subprocess.Process
         self.port = 0
 
-    async def start(self, *, sockets: tuple[int, ...] = (), spool_lines: int = 10_000) -> None:
+    async def start(
+        self, *, sockets: tuple[int, ...] = (), spool_lines: int = 10_000, ack_timeout: float = 10
+    ) -> None:
         options = {
             "bind": "127.0.0.1",
             "http_port": self.port,
@@ -51,13 +53,14 @@ class RouterProcess:
             "workers": self.workers,
             "trusted_proxies": self.trusted,
             "spool_lines": spool_lines,
+            "ack_timeout": ack_timeout,
             "limits": dataclasses.asdict(self.limits),
         }
         command = [sys.executable, "-P", "-c", LAUNCH, json.dumps(options)]
         if sockets:  # as a service manager hands sockets over: descriptors from 3 on, and the receiver's pid
             moves = " ".join(f"{3 + n}<&{number}" for n, number in enumerate(sockets))
             script = f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(sockets)} exec "$@"'
-            command = ["/bin/sh", "-c", script, "sh", *command]
+            command = ["/bin/bash", "-c", script, "bash", *command]  # sh knows no descriptor above 9
         self.process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, pass_fds=sockets
         )
@@ -210,7 +213,7 @@ class Raw:
             return True
 
     async def close(self) -> None:
-        self.writer.close()
+        self.writer.transport.abort()
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
 
@@ -232,12 +235,20 @@ class World:
         trusted: tuple[str, ...] = (),
         sockets: tuple[int, ...] = (),
         spool_lines: int = 10_000,
+        ack_timeout: float = 10,
     ) -> RouterProcess:
         self.router = RouterProcess(self.folder, limits, workers, trusted)
-        await self.router.start(sockets=sockets, spool_lines=spool_lines)
+        await self.router.start(sockets=sockets, spool_lines=spool_lines, ack_timeout=ack_timeout)
         self._stack.push_async_callback(self.router.stop, signal.SIGKILL)
         self.control = await self.connect_control()
         return self.router
+
+    async def successor(self, sockets: tuple[int, ...]) -> RouterProcess:
+        """Start a second router on the first one's sockets and paths."""
+        router = RouterProcess(self.folder, self.router.limits, self.router.workers, self.router.trusted)
+        await router.start(sockets=sockets)
+        self._stack.push_async_callback(router.stop, signal.SIGKILL)
+        return router
 
     async def connect_control(self, *, collect: bool = True) -> RouterClient:
         control = RouterClient(self.folder / "router.sock", collect=collect)
