@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from router.options import Limits
+from router.ports import Tunnel
 from router.table import AppRoute, Table, Target
 from router.upstream import UpstreamConnection
 
@@ -19,13 +20,6 @@ class Dialer(Protocol):
 
     def connect_failed(self, error: Exception) -> None:
         """No connection within the limit."""
-
-
-class Tunnel(Protocol):
-    """An upgraded connection."""
-
-    def cut(self) -> None:
-        """Close both sides."""
 
 
 class Backend:

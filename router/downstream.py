@@ -143,7 +143,7 @@ class ClientConnection(asyncio.Protocol):
                 self._serve()
                 self._regulate()
         elif self._eof or exchange is None or exchange.tunnel:
-            self._transport.close()
+            self._close()
         else:
             self._linger(pressing=exchange.wants_input or bool(self._buffer))
 
@@ -251,11 +251,16 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._gateway.loop.time() + limits.keep_alive
         self._unsent = -1
 
+    def _close(self) -> None:
+        """Close once everything is written; a client that stops reading is cut off after a while."""
+        self._transport.close()
+        self.deadline = self._gateway.loop.time() + self._gateway.limits.idle
+
     def _linger(self, *, pressing: bool) -> None:
         """Close; where the client may still be sending, read on for a while, else it could lose the answer."""
         self._buffer = b""
         if not pressing:
-            self._transport.close()
+            self._close()
             return
         self._lingering = True
         self.write_end()

@@ -1,66 +1,29 @@
 """One request and its answer: choose an instance, pass both ways, retry where it is safe, log."""
 
 import time
-from typing import Final, Protocol
+from typing import Final
 
 from router import faults
 from router.access import Record
 from router.backends import Backend, Site
-from router.body import Body, body_of
 from router.faults import Fault
-from router.forward import (
-    Sender,
-    forwarded_for,
-    interim_bytes,
-    request_bytes,
-    request_id_of,
-    response_bytes,
-    switching_bytes,
-)
+from router.forward import forwarded_for, request_bytes, request_id_of
 from router.gateway import Gateway
 from router.head import RequestHead, ResponseHead
+from router.passing import Answer, Upload
+from router.ports import Client
 from router.upstream import UpstreamConnection
 
 _IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
-
-
-class Client(Protocol):
-    """The client connection an exchange belongs to."""
-
-    deadline: float
-    sender: Sender
-    congested: bool
-    """The client reads slower than the instance writes."""
-
-    def write(self, data: bytes) -> None:
-        """Send bytes."""
-
-    def write_pieces(self, pieces: list[bytes]) -> None:
-        """Send several pieces at once."""
-
-    def write_end(self) -> None:
-        """Send no more, go on reading."""
-
-    def read_body(self, *, wanted: bool) -> None:
-        """Pause or go on with reading the request's body."""
-
-    def finished(self, *, keep_alive: bool) -> None:
-        """The answer is written; a new request may follow when `keep_alive`."""
-
-    def abort(self) -> None:
-        """Close at once, so that the client sees a truncated answer as such."""
 
 
 class Exchange:
     """Lives from a request's head to the end of its answer, or of the upgraded connection."""
 
     __slots__ = (
-        "_answered",
+        "_answer",
         "_attempts",
         "_backend",
-        "_body",
-        "_body_sent",
-        "_chunked",
         "_client",
         "_client_ended",
         "_connect",
@@ -69,17 +32,12 @@ class Exchange:
         "_fresh",
         "_gateway",
         "_held",
-        "_keep_alive",
-        "_out",
         "_over",
-        "_pending",
-        "_pending_size",
         "_reused",
         "_site",
-        "_size",
         "_started",
-        "_status",
         "_tried",
+        "_upload",
         "_upstream",
         "_upstream_ended",
         "head",
@@ -95,30 +53,25 @@ class Exchange:
         self._gateway = gateway
         self._client = client
         self._started = time.time()
-        self._body: Body = body_of(head.length)
+        self._upload = Upload(head, client, gateway.limits.buffer_bytes)
+        self._answer = Answer(head, client)
         self._site: Site | None = None
         self._backend: Backend | None = None
         self._upstream: UpstreamConnection | None = None
-        self._pending: list[bytes] = []
-        self._out: list[bytes] = []
-        self._pending_size = 0
         self._tried: list[Backend] = []
         self._attempts = 0
         self._fault: Fault | None = None
         self._held = ""
-        self._fresh = self._reused = self._body_sent = self._answered = self._over = False
-        self._chunked = self._keep_alive = self._upstream_ended = self._client_ended = False
+        self._fresh = self._reused = self._over = self._upstream_ended = self._client_ended = False
         self._dialed = 0.0
         self._connect: float | None = None
-        self._status = 0
-        self._size = 0
 
     # --- from the client -------------------------------------------------------------------------
 
     @property
     def wants_input(self) -> bool:
         """Whether the next bytes of the client belong to this exchange."""
-        return self.tunnel or not self._body.complete
+        return self.tunnel or not self._upload.complete
 
     def start(self) -> None:
         """Find the app and send the request."""
@@ -133,15 +86,11 @@ class Exchange:
         """
         if self.tunnel:
             self._touch()
-            self._pass_on(data)
+            self._upload.send(data)
             return b""
-        content, rest = self._body.feed(data)
-        if not self._answered:
+        rest = self._upload.feed(data)
+        if not self._answer.begun:
             self._touch()
-        if content:
-            self._pass_body(content)
-        if self._body.complete and self.head.length < 0:
-            self._pass_on(b"0\r\n\r\n")
         return rest
 
     def client_ended(self) -> bool:
@@ -150,7 +99,7 @@ class Exchange:
         if self.tunnel and self._upstream is not None:
             self._upstream.transport.write_eof()
             return not self._upstream_ended
-        return self._body.complete
+        return self._upload.complete
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
@@ -177,12 +126,12 @@ class Exchange:
             self._fail(faults.BOOT_TIMEOUT)
         elif self.tunnel:
             self.cut()
-        elif self._answered:
+        elif self._answer.begun:
             self._fail(faults.CLIENT_IDLE if self._client.congested else faults.IDLE)
-        elif self._body.complete or self._upstream is None:
+        elif self._upload.complete or self._upstream is None or not self._upstream.usable:
             self._fail(faults.TIMEOUT)
         else:
-            self._fail(faults.CLIENT_IDLE if self._upstream.usable else faults.TIMEOUT)
+            self._fail(faults.CLIENT_IDLE)
 
     def cut(self) -> None:
         """End an upgraded connection."""
@@ -261,86 +210,56 @@ class Exchange:
     def _attach(self, connection: UpstreamConnection) -> None:
         self._upstream = connection
         connection.begin(self, bodyless=self.head.method == b"HEAD")
-        head = request_bytes(self.head, self._client.sender, self.request_id, self._started)
-        if self._pending:
-            self._body_sent = True
-            connection.transport.writelines((head, *self._pending))
-            self._pending, self._pending_size = [], 0
-        else:
-            connection.transport.write(head)
+        self._upload.attach(
+            connection, request_bytes(self.head, self._client.sender, self.request_id, self._started)
+        )
         if self._client.congested:
             connection.transport.pause_reading()
-        if connection.transport.get_write_buffer_size() <= self._gateway.limits.buffer_bytes:
-            self._client.read_body(wanted=True)
 
-    # --- the request's body ----------------------------------------------------------------------
-
-    def _pass_body(self, content: bytes) -> None:
-        if self.head.length < 0:
-            self._pass_on(b"%x\r\n" % len(content), content, b"\r\n")
-        else:
-            self._pass_on(content)
-
-    def _pass_on(self, *pieces: bytes) -> None:
-        if self._upstream is not None:
-            self._body_sent = True
-            self._upstream.transport.writelines(pieces)
-            return
-        self._pending += pieces
-        self._pending_size += sum(map(len, pieces))
-        if self._pending_size > self._gateway.limits.buffer_bytes:
-            self._client.read_body(wanted=False)
+    # --- from the instance (see `Receiver`) ------------------------------------------------------
 
     def upstream_writable(self, *, writable: bool) -> None:
-        """See `Receiver`."""
-        if not self._answered:
+        """The instance reads slower than the client sends, or has caught up."""
+        if not self._answer.begun:
             self._touch()
         self._client.read_body(wanted=writable)
 
-    # --- the answer ------------------------------------------------------------------------------
-
     def answer_head(self, head: ResponseHead) -> None:
-        """See `Receiver`."""
+        """Pass on a head; from the final one on, the answer cannot be replaced by a page."""
         if head.status == 101:
             self._switch(head)
         elif head.status < 200:
-            if self.head.expects_continue if head.status == 100 else self.head.minor == 1:
-                self._out.append(interim_bytes(head))
+            self._answer.interim(head)
         else:
-            self._answer(head)
+            # An unread rest of the request would be taken for the next one: such a connection ends.
+            keep_alive = self.head.keep_alive and self._upload.complete and not self._gateway.draining
+            self._answer.begin(head, keep_alive=keep_alive)
+            self._touch()
 
     def answer_data(self, data: bytes) -> None:
-        """See `Receiver`."""
-        self._size += len(data)
+        """Pass on a piece."""
+        self._answer.data(data)
         self._touch()
-        if self._chunked:
-            self._out += (b"%x\r\n" % len(data), data, b"\r\n")
-        else:
-            self._out.append(data)
 
     def answer_flush(self) -> None:
-        """See `Receiver`."""
-        if self._out:
-            pieces, self._out = self._out, []
-            self._client.write_pieces(pieces)
+        """Write what has been taken."""
+        self._answer.flush()
 
     def answer_end(self, *, reusable: bool) -> None:
-        """See `Receiver`."""
-        if self._chunked:
-            self._out.append(b"0\r\n\r\n")
-        self.answer_flush()
+        """The answer is complete: the connection goes back to its backend if both sides are done with it."""
+        self._answer.end()
         connection, self._upstream = self._upstream, None
         assert connection is not None
         assert self._backend is not None
-        if reusable and self._body.complete:
+        if reusable and self._upload.complete:
             self._backend.keep(connection, self._gateway.loop.time())
         else:
             connection.close()
         self._end(None)
-        self._client.finished(keep_alive=self._keep_alive)
+        self._client.finished(keep_alive=self._answer.keep_alive)
 
     def answer_eof(self) -> None:
-        """See `Receiver`."""
+        """Half of an upgraded connection has ended, or the second half."""
         self._upstream_ended = True
         if self._client_ended:
             self.cut()
@@ -348,11 +267,12 @@ class Exchange:
             self._client.write_end()
 
     def upstream_lost(self, *, received: bool) -> None:
-        """See `Receiver`."""
+        """Repeat what is safe to repeat; else say that the answer never came, or was cut short."""
         self._upstream = None
+        self._upload.detach()
         if self.tunnel:
             self.cut()
-        elif self._answered:
+        elif self._answer.begun:
             self._fail(faults.INTERRUPTED)
         elif self._reused and not received and self._repeatable:
             self._fresh = True
@@ -362,38 +282,24 @@ class Exchange:
             self._fail(faults.NO_ANSWER)
 
     def upstream_malformed(self) -> None:
-        """See `Receiver`."""
+        """The answer broke the protocol."""
         self._upstream = None
         self._fail(faults.MALFORMED)
 
     @property
     def _repeatable(self) -> bool:
         """A server that closed an idle connection has not worked on a request it cannot have had in full."""
-        return not self._body_sent and (self.head.length != 0 or self.head.method in _IDEMPOTENT)
-
-    def _answer(self, head: ResponseHead) -> None:
-        self._answered, self._status = True, head.status
-        unframed = head.length is None or head.length < 0
-        self._chunked = unframed and self.head.minor == 1
-        self._keep_alive = (
-            self.head.keep_alive
-            and self._body.complete  # else the rest of the body would be read as the next request
-            and not self._gateway.draining
-            and (self._chunked or not unframed)
-        )
-        self._touch()
-        self._out.append(response_bytes(head, self.head, chunked=self._chunked, keep_alive=self._keep_alive))
+        return not self._upload.sent and (self.head.length != 0 or self.head.method in _IDEMPOTENT)
 
     def _switch(self, head: ResponseHead) -> None:
         if not self.head.upgrade or self._backend is None or self._upstream is None:
             self._drop_upstream()
             self._fail(faults.MALFORMED)
             return
-        self.tunnel = self._upstream.tunnel = self._answered = True
-        self._status = head.status
+        self.tunnel = self._upstream.tunnel = True
+        self._answer.switch(head)
         self._backend.add_tunnel(self)
         self._touch()
-        self._out.append(switching_bytes(head))
         self._client.read_body(wanted=True)
 
     # --- ending ----------------------------------------------------------------------------------
@@ -402,15 +308,17 @@ class Exchange:
         """Answer with an error page; once an answer has begun, only cutting it short tells the client."""
         if self._over:
             return
-        if self._answered:
+        if self._answer.begun:
             self._end(fault)
             self._client.abort()
             return
-        keep_alive = self.head.keep_alive and self._body.complete and not self._gateway.draining
-        data, self._size = faults.page(fault, self.head, self.request_id.decode(), keep_alive=keep_alive)
-        self._status = fault.status
+        keep_alive = self.head.keep_alive and self._upload.complete and not self._gateway.draining
+        page, self._answer.size = faults.page(
+            fault, self.head, self.request_id.decode(), keep_alive=keep_alive
+        )
+        self._answer.status = fault.status
         self._end(fault)
-        self._client.write(data)
+        self._client.write(page)
         self._client.finished(keep_alive=keep_alive)
 
     def _end(self, fault: Fault | None) -> None:
@@ -423,6 +331,7 @@ class Exchange:
 
     def _drop_upstream(self) -> None:
         connection, self._upstream = self._upstream, None
+        self._upload.detach()
         if connection is None:
             return
         if self.tunnel:
@@ -438,10 +347,11 @@ class Exchange:
             backend.done()
 
     def _touch(self) -> None:
+        """Begin the time limit of the current phase anew."""
         limits = self._gateway.limits
         if self.tunnel:
             pause = limits.tunnel_idle
-        elif self._answered or not self._body.complete:
+        elif self._answer.begun or not self._upload.complete:
             pause = limits.idle
         else:
             pause = limits.first_byte
@@ -461,8 +371,8 @@ class Exchange:
             instance="" if self._backend is None else self._backend.target.name,
             connect=self._connect,
             service=max(0.0, now - self._started),
-            status=self._status or (0 if fault is None else fault.status),
-            size=self._size,
+            status=self._answer.status or (0 if fault is None else fault.status),
+            size=self._answer.size,
             time=now,
             fault=fault,
         )

@@ -5,14 +5,12 @@ publishes and gets these numbers back in `Ack`; the router numbers its tables to
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal, NamedTuple
-
-from pydantic import Field, TypeAdapter, ValidationError
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, NamedTuple
 
 from router.errors import FeedError
-from router.table import AppRoute
+from router.table import AppRoute, Target
 
 PROTOCOL: Final = 1
 LINE_LIMIT: Final = 64 << 20
@@ -163,12 +161,27 @@ Up = Hello | Ack | Drained | Access | LastRequests | Ejected | Wake | Dropped
 Message = Down | Up
 Event = Ejected | Wake
 
-_ADAPTER: Final[TypeAdapter[Message]] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+_MESSAGES: Final[dict[str, type[Message]]] = {
+    "subscribe": Subscribe,
+    "snapshot": Snapshot,
+    "change": Change,
+    "remove": Remove,
+    "drain": Drain,
+    "stop": Stop,
+    "hello": Hello,
+    "ack": Ack,
+    "drained": Drained,
+    "access": Access,
+    "last": LastRequests,
+    "ejected": Ejected,
+    "wake": Wake,
+    "dropped": Dropped,
+}
 
 
 def encode(message: Message) -> bytes:
     """Write a message as one line with its newline."""
-    return _ADAPTER.dump_json(message) + b"\n"
+    return json.dumps(message, default=_plain, separators=(",", ":")).encode() + b"\n"
 
 
 def encode_access(lines: Sequence[AccessLine]) -> bytes:
@@ -192,6 +205,73 @@ def decode(line: bytes) -> Message:
         FeedError: it is not a message of this protocol version.
     """
     try:
-        return _ADAPTER.validate_json(line)
-    except ValidationError as error:
-        raise FeedError(f"not a router message: {error.errors()[0]['msg']}") from None
+        told = json.loads(line)
+        kind = _MESSAGES[told.pop("type")]
+        return kind(**{name: _READERS[name](value) for name, value in told.items()})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FeedError(f"not a router message: {type(error).__name__}: {error}") from None
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """Turn a message or a part of one into what JSON knows."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is not {kind.__name__}")
+        return value
+
+    return read
+
+
+_text, _integer = _exactly(str), _exactly(int)
+
+
+def _number(value: Any) -> float:
+    return float(value if type(value) is float else _integer(value))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(_text(item) for item in _exactly(list)(value))
+
+
+def _target(value: Any) -> Target:
+    return Target(
+        _text(value["instance_id"]), _text(value["name"]), _text(value["host"]), _integer(value["port"])
+    )
+
+
+def _route(value: Any) -> AppRoute:
+    if value["state"] not in {"live", "hold", "stopped", "none"}:
+        raise ValueError(f"{value['state']!r} is not a route's state")
+    return AppRoute(
+        _text(value["app_id"]),
+        _text(value["app"]),
+        _texts(value["hosts"]),
+        tuple(_target(item) for item in value["targets"]),
+        value["state"],
+    )
+
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "app_id": _text,
+    "collect": _exactly(bool),
+    "count": _integer,
+    "http_port": _integer,
+    "instance_id": _text,
+    "instance_ids": _texts,
+    "lines": lambda value: tuple(AccessLine(_text(a), _number(b), _text(c)) for a, b, c in value),
+    "pid": _integer,
+    "protocol": _integer,
+    "query": _integer,
+    "reason": _text,
+    "route": _route,
+    "routes": lambda value: tuple(_route(item) for item in value),
+    "seconds": _number,
+    "time": _number,
+    "times": lambda value: {_text(key): _number(when) for key, when in value.items()},
+    "version": _integer,
+    "workers": _integer,
+}

@@ -4,39 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
 
 from router import feed
 from router.access import AccessLog
 from router.backends import Backend, Routing, Site
 from router.forward import Network
 from router.options import Limits
+from router.ports import Held, Timed
 from router.table import AppRoute, Table
 
 _IDLE_GRACE = 1.0
 _WAKE_EVERY = 1.0
-
-
-class Held(Protocol):
-    """A request that waits for its app."""
-
-    def resume(self) -> None:
-        """Look the route up again and go on."""
-
-
-class Timed(Protocol):
-    """A client connection: has a deadline, and can be told to end."""
-
-    deadline: float
-
-    def expired(self, now: float) -> None:
-        """The deadline has passed."""
-
-    def drain(self, now: float, grace: float) -> None:
-        """The worker stops: end when idle for `grace` seconds, else after the current request."""
-
-    def abort(self) -> None:
-        """Close at once."""
 
 
 class Gateway:

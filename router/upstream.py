@@ -1,39 +1,12 @@
 """One connection to an instance: writes a request, reads its answer, bounded both ways."""
 
 import asyncio
-from typing import Protocol, cast
+from typing import cast
 
 from router.body import Body, body_of
 from router.head import END, RefusedError, ResponseHead, parse_response
 from router.options import Limits
-
-
-class Receiver(Protocol):
-    """The exchange that uses a connection."""
-
-    def answer_head(self, head: ResponseHead) -> None:
-        """Take an interim (1xx) or final head."""
-
-    def answer_data(self, data: bytes) -> None:
-        """Take a piece of the body, or of an upgraded connection."""
-
-    def answer_flush(self) -> None:
-        """Nothing more can be said at once: pass on what has been taken."""
-
-    def answer_end(self, *, reusable: bool) -> None:
-        """The answer is complete."""
-
-    def answer_eof(self) -> None:
-        """An upgraded connection's other end sends no more."""
-
-    def upstream_lost(self, *, received: bool) -> None:
-        """The connection ended before the answer did; `received` says whether anything had come."""
-
-    def upstream_malformed(self) -> None:
-        """The answer breaks the protocol."""
-
-    def upstream_writable(self, *, writable: bool) -> None:
-        """Whether the connection's write buffer has room."""
+from router.ports import Receiver
 
 
 class UpstreamConnection(asyncio.Protocol):

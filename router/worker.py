@@ -21,7 +21,7 @@ from router.forward import Network
 from router.gateway import Gateway
 from router.options import Limits
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("router.worker")
 _BACKLOG = 4_096
 _UNSENT_LIMIT = 4 << 20
 _RESERVED_DESCRIPTORS = 128
@@ -75,8 +75,7 @@ class Worker:
         listening = asyncio.create_task(self._listen(reader))
         sweeping = asyncio.create_task(self._sweep())
         await self._stopping.wait()
-        for server in self._servers:
-            server.close()
+        await self._refuse_new()
         await self._gateway.drain()
         sweeping.cancel()
         listening.cancel()
@@ -87,6 +86,8 @@ class Worker:
         try:
             while line := await reader.readline():
                 await self._receive(feed.decode(line))
+        except ConnectionError:
+            pass  # the parent was killed: the same as its end
         except (FeedError, OSError, ValueError) as error:
             _log.error("the parent's stream broke: %s", error)
         finally:
@@ -123,6 +124,13 @@ class Worker:
                 lambda: ClientConnection(self._gateway), sock=listener, backlog=_BACKLOG
             )
             self._servers.append(server)
+
+    async def _refuse_new(self) -> None:
+        """Stop accepting; connections that were accepted in this turn of the loop are announced in the next."""
+        for server in self._servers:
+            server.close()
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     async def _sweep(self) -> None:
         while True:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -18,11 +20,16 @@ from router.options import Limits
 from router.table import AppRoute, RouteState, Target
 
 LAUNCH = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from router.main import run
 from router.options import Limits, RouterOptions
 told = json.loads(sys.argv[1])
+sockets = told.pop("sockets")
+if sockets:  # as a service manager hands them over: descriptors from 3 on, and the receiver's pid
+    for number, descriptor in enumerate(sockets, 3):
+        os.dup2(descriptor, number)
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
 for name in ("control_socket", "state_file", "port_file"):
     told[name] = Path(told[name])
 told["limits"] = Limits(**told["limits"])
@@ -51,16 +58,13 @@ class RouterProcess:
             "state_file": str(self.folder / "table.json"),
             "port_file": str(self.folder / "port"),
             "workers": self.workers,
+            "sockets": sockets,
             "trusted_proxies": self.trusted,
             "spool_lines": spool_lines,
             "ack_timeout": ack_timeout,
             "limits": dataclasses.asdict(self.limits),
         }
         command = [sys.executable, "-P", "-c", LAUNCH, json.dumps(options)]
-        if sockets:  # as a service manager hands sockets over: descriptors from 3 on, and the receiver's pid
-            moves = " ".join(f"{3 + n}<&{number}" for n, number in enumerate(sockets))
-            script = f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(sockets)} exec "$@"'
-            command = ["/bin/bash", "-c", script, "bash", *command]  # sh knows no descriptor above 9
         self.process = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, pass_fds=sockets
         )
@@ -211,6 +215,12 @@ class Raw:
                 return await self.reader.read() == b""
         except ConnectionError:
             return True
+
+    def reset(self) -> None:
+        """Vanish with a RST, where closing would look like the end of the input only."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.transport.abort()

@@ -27,6 +27,8 @@ async def curl(world: World, *arguments: str, path: str = "/") -> bytes:
 
 async def digests(world: World) -> None:
     async def answer(request: Request) -> None:
+        if request.header("expect"):
+            request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await request.body()
         await request.answer(f"{len(body)} {hashlib.sha256(body).hexdigest()}")
 

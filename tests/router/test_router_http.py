@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from router.options import Limits
 
 if TYPE_CHECKING:
+    from router.table import RouteState
     from tests.router.conftest import Request, World
 
 LIMITS = Limits(sweep=0.05, linger=0.5)
@@ -110,53 +111,46 @@ async def test_pipelined_requests_are_answered_in_order(world: World) -> None:
         assert answer == f"app POST /{n} HTTP/1.1\nbody-{n}".encode()
 
 
-@pytest.mark.parametrize("step", [1, 7, 100_000])
-async def test_a_request_may_arrive_in_pieces_of_any_size(world: World, step: int) -> None:
+async def test_a_request_may_arrive_in_pieces_of_any_size(world: World) -> None:
     await world.launch()
     await world.route((await world.echo("app")).target())
-    client = await world.client()
     data = (
         b"POST /c HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"5;ext=1\r\nhello\r\n1\r\n \r\n00A\r\n0123456789\r\n0\r\nTrailer: dropped\r\n\r\n"
         b"GET /next HTTP/1.1\r\nHost: shop.localhost\r\n\r\n"
     )
-    for at in range(0, len(data), step):
-        client.send(data[at : at + step])
-        await client.writer.drain()
-        await asyncio.sleep(0)
-    assert (await client.answer())[2] == b"app POST /c HTTP/1.1\nhello 0123456789"
-    assert (await client.answer())[2] == b"app GET /next HTTP/1.1\n"
+    for step in (1, 7, 100_000):
+        client = await world.client()
+        for at in range(0, len(data), step):
+            client.send(data[at : at + step])
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        assert (await client.answer())[2] == b"app POST /c HTTP/1.1\nhello 0123456789"
+        assert (await client.answer())[2] == b"app GET /next HTTP/1.1\n"
 
 
-@pytest.mark.parametrize(
-    ("said", "body"),
-    [
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n",
-            b"abcde",
-        ),
-        (
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n",
-            b"a",
-        ),
-        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
-        (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok"),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x"),
-    ],
+ANSWERS: Final = (
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\n\r\n", b"abcde"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n", b"a"),
+    (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", b"until the end"),
+    (b"HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok", b"ok"),
+    (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx", b"x"),
 )
-async def test_answers_keep_their_content_in_every_framing(world: World, said: bytes, body: bytes) -> None:
+
+
+async def test_answers_keep_their_content_in_every_framing(world: World) -> None:
     """The client's connection stays usable, whatever the app does with its own."""
     await world.launch()
-    await world.route((await world.says("app", said)).target())
     client = await world.client()
-    for _ in range(2):
-        client.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
-        status, headers, got = await client.answer()
-        if status == 103:
-            assert headers["link"] == "x"
-            status, headers, got = await client.answer()
-        assert (status, got) == (200, body)
-        assert headers["via"] == "1.1 cygni"
+    for n, (said, body) in enumerate(ANSWERS):
+        await world.route((await world.says(f"app{n}", said)).target())
+        for _ in range(2):
+            status, headers, got = await client.get()
+            if status == 103:
+                assert headers["link"] == "x"
+                status, headers, got = await client.answer()
+            assert (status, got) == (200, body)
+            assert headers["via"] == "1.1 cygni"
 
 
 async def test_answers_without_a_body_do_not_confuse_the_connection(world: World) -> None:
@@ -328,31 +322,33 @@ async def test_an_upgrade_to_another_http_is_not_passed_on(world: World) -> None
     assert b"settings" not in seen[0].raw.lower()
 
 
-@pytest.mark.parametrize(
-    ("said", "code"),
-    [
-        (b"", "H13"),
-        (b"HTTP/1.1 200 OK\r\nContent-Le", "H13"),
-        (b"nonsense\r\n\r\n", "H17"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "H17"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "H17"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "H17"),
-        (b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n", "H17"),
-        (b"HTTP/1.1 200 OK\r\n folded\r\n\r\n", "H17"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "H17"),
-        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "H17"),
-    ],
+BROKEN: Final = (
+    (b"", "H13"),
+    (b"HTTP/1.1 200 OK\r\nContent-Le", "H13"),
+    (b"nonsense\r\n\r\n", "H17"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx", "H17"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "H17"),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "H17"),
+    (b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n", "H17"),
+    (b"HTTP/1.1 200 OK\r\n folded\r\n\r\n", "H17"),
+    (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "H17"),
+    (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", "H17"),
 )
-async def test_a_broken_answer_becomes_a_page_with_its_code(world: World, said: bytes, code: str) -> None:
+
+
+async def test_a_broken_answer_becomes_a_page_with_its_code(world: World) -> None:
     await world.launch()
-    await world.route((await world.says("app", said)).target())
     client = await world.client()
-    client.send("POST / HTTP/1.1\r\nHost: shop.localhost\r\nAccept: text/html\r\nContent-Length: 0\r\n\r\n")
-    status, headers, body = await client.answer()
-    assert (status, headers["x-cygni-error"]) == (503, code)
-    assert code.encode() in body
-    assert headers["content-type"].startswith("text/html")
-    assert f"at=error code={code} " in await world.access_line()
+    for n, (said, code) in enumerate(BROKEN):
+        await world.route((await world.says(f"app{n}", said)).target())
+        client.send(
+            f"POST /{n} HTTP/1.1\r\nHost: shop.localhost\r\nAccept: text/html\r\nContent-Length: 0\r\n\r\n"
+        )
+        status, headers, body = await client.answer()
+        assert (status, headers["x-cygni-error"]) == (503, code), said[:60]
+        assert code.encode() in body
+        assert headers["content-type"].startswith("text/html")
+        assert f"at=error code={code} " in await world.access_line(containing=f'path="/{n}"')
 
 
 async def test_an_answer_cut_short_is_seen_as_cut_short(world: World) -> None:
@@ -367,17 +363,20 @@ async def test_an_answer_cut_short_is_seen_as_cut_short(world: World) -> None:
     assert "code=H18" in await world.access_line()
 
 
-@pytest.mark.parametrize(
-    ("state", "status", "code"), [("stopped", 503, "H14"), ("none", 502, "H81"), ("live", 503, "H14")]
-)
-async def test_an_app_without_instances_says_why(world: World, state: str, status: int, code: str) -> None:
+async def test_an_app_without_instances_says_why(world: World) -> None:
     await world.launch()
-    await world.route(state=state)  # type: ignore[arg-type]
     client = await world.client()
-    answer = await client.get()
-    assert (answer[0], answer[1]["x-cygni-error"]) == (status, code)
-    assert answer[1]["content-type"].startswith("text/plain")
-    assert f"code={code}" in await world.access_line()
+    states: tuple[tuple[RouteState, int, str], ...] = (
+        ("stopped", 503, "H14"),
+        ("none", 502, "H81"),
+        ("live", 503, "H14"),
+    )
+    for state, status, code in states:
+        await world.route(state=state)
+        answer = await client.get(f"/{state}")
+        assert (answer[0], answer[1]["x-cygni-error"]) == (status, code)
+        assert answer[1]["content-type"].startswith("text/plain")
+        assert f"code={code}" in await world.access_line(containing=f'path="/{state}"')
 
 
 async def test_a_crashed_instance_is_skipped_reported_and_only_then_an_error(world: World) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import aiohttp.web
-import pytest
 
 from router.options import Limits
 
@@ -119,16 +118,15 @@ async def test_requests_spread_over_instances_by_how_busy_they_are(world: World)
     quick, slow = await world.echo("quick"), await world.echo("slow", delay=0.2)
     await world.route(quick.target("web.1"), slow.target("web.2"))
 
-    async def ask() -> bytes:
+    names: list[bytes] = []
+
+    async def ask() -> None:
         client = await world.client()
-        return (await client.get())[2][:4]
+        while len(names) < 60:
+            names.append((await client.get())[2][:4])
 
-    async def visitor() -> list[bytes]:
-        return [await ask() for _ in range(10)]
-
-    rounds = await asyncio.gather(*(visitor() for _ in range(4)))
-    names = [name for one in rounds for name in one]
-    assert names.count(b"quic") > names.count(b"slow") > 0
+    await asyncio.gather(*(ask() for _ in range(4)))
+    assert names.count(b"quic") > 2 * names.count(b"slow") > 0
 
 
 async def test_a_websocket_lives_through_a_swap_until_its_own_limit(world: World) -> None:
@@ -223,7 +221,6 @@ async def test_a_hold_is_bounded_in_time_and_number(world: World) -> None:
     assert (await clients[0].get())[0] == 200
 
 
-@pytest.mark.xfail(reason="known gap: no H27 line for a client that leaves while held", strict=True)
 async def test_a_client_that_leaves_while_held_is_forgotten(world: World) -> None:
     await world.launch(replace(LIMITS, hold_requests=1))
     await world.route(state="hold")
@@ -231,7 +228,7 @@ async def test_a_client_that_leaves_while_held_is_forgotten(world: World) -> Non
     first.send("GET /first HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
     async with asyncio.timeout(5):
         await anext(world.control.events())
-    first.writer.transport.abort()
+    first.reset()
     assert "status=499" in await world.access_line(containing="code=H27")
     second = await world.client()
     second.send("GET /second HTTP/1.1\r\nHost: shop.localhost\r\n\r\n")
@@ -241,15 +238,14 @@ async def test_a_client_that_leaves_while_held_is_forgotten(world: World) -> Non
     assert (await second.answer())[2] == b"app GET /second HTTP/1.1\n"
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_request_on_its_way_to_a_dead_instance_takes_the_new_table(world: World, method: str) -> None:
-    """The old instance is gone before the swap: a refused connection is retried with the routes of then."""
+async def test_a_refused_connection_is_retried_whatever_the_method(world: World) -> None:
+    """Nothing has been sent to the instance that is gone: another one gets the request, body and all."""
     await world.launch(LIMITS)
     old, new = await world.echo("old"), await world.echo("new")
     await old.stop()
     await world.route(old.target("web.1"), new.target("web.2"))
     client = await world.client()
-    for _ in range(10):
+    for method in ("GET", "POST", "PATCH", "PUT") * 4:
         client.send(f"{method} / HTTP/1.1\r\nHost: shop.localhost\r\nContent-Length: 3\r\n\r\nabc")
         status, _, body = await client.answer()
         assert (status, body[-3:]) == (200, b"abc")
