@@ -133,7 +133,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         settings, store, worker, logs, build_logs, repositories, operations, builds, releases, engine
     )
     slots = PushSlots()
-    housekeeping = Housekeeping(store, repositories, slots, releases)
+    housekeeping = Housekeeping(store, repositories, slots, releases, logs)
     pushes = Pushes(settings, store, worker, builds, repositories, slots, housekeeping)
     ssh = GitServer(_ssh_options(settings), Keys(store), pushes, SshCommands(services))
     control = ControlServer(settings.control_socket, LocalCommands(services).run)

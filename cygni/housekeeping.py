@@ -8,6 +8,7 @@ import structlog
 
 from cygni.domain.errors import CygniError
 from cygni.domain.models import App
+from cygni.logs import LogStore
 from cygni.releases import Releases
 from cygni.repositories import Repositories
 from cygni.slots import PushSlots
@@ -25,12 +26,13 @@ class Housekeeping:
     """Tidies an app after each push of it, and every app a few times a day; one at a time."""
 
     def __init__(
-        self, store: Store, repositories: Repositories, slots: PushSlots, releases: Releases
+        self, store: Store, repositories: Repositories, slots: PushSlots, releases: Releases, logs: LogStore
     ) -> None:
         self._store = store
         self._repositories = repositories
         self._slots = slots
         self._releases = releases
+        self._logs = logs
         self._due: asyncio.Queue[str] = asyncio.Queue(QUEUE_LIMIT)
 
     def after_push(self, app_id: str) -> None:
@@ -49,6 +51,7 @@ class Housekeeping:
         while True:
             await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
             await self._store.jobs.prune(JOBS_KEPT)
+            await self._logs.sweep()
             for app in await self._store.apps.all():
                 await self._due.put(app.id)
 

@@ -148,6 +148,8 @@ class Images:
                 seconds=self._settings.build_timeout, memory_bytes=self._settings.build_memory
             ),
             extra_files=plan.context_files,
+            # An app's .dockerignore is about its own Dockerfile; a generated one has the plan's patterns.
+            ignore_file=".dockerignore" if plan.dockerfile is not None else None,
             ignored=plan.ignored,
         )
 

@@ -132,16 +132,6 @@ def build_cancelled_text() -> str:
     return "The build was cancelled. Nothing was changed."
 
 
-def build_superseded() -> str:
-    """A newer push came first."""
-    return "a newer push took its place"
-
-
-def no_web_process() -> str:
-    """There is nothing to route to."""
-    return "There is no web process, so the app gets no URL traffic. Add a line `web: …` to the Procfile."
-
-
 # Releasing
 
 
@@ -191,11 +181,6 @@ def needs_role(app: str, role: Role) -> str:
 def confirm_needed(app: str, command: str) -> str:
     """A destructive command without its confirmation."""
     return f"This removes {app} with its releases, logs and repository for good. To go on: {command} -a {app} --confirm {app}"
-
-
-def app_exists(name: str) -> str:
-    """The name is taken."""
-    return f"The name {name} is taken. Choose another."
 
 
 def bad_config_name(name: str) -> str:

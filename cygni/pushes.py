@@ -16,7 +16,7 @@ from cygni.domain.models import App, Build, Job, JobStatus, Role, User
 from cygni.domain.names import is_app_name
 from cygni.housekeeping import Housekeeping
 from cygni.jobs import Worker
-from cygni.output import PROBLEM, Announce
+from cygni.output import DETAIL, PROBLEM, Announce
 from cygni.repositories import Repositories
 from cygni.slots import PushSlots
 from cygni.store import Store
@@ -139,7 +139,7 @@ class Pushes:
         if update is None or _wish(push.options).detach:
             return Verdict(accepted=True)
         build, job = await self._enqueue(app, push, update)
-        await client.line(" ".join((" " * 6, messages.disconnect_hint(app.name))))
+        await client.line(DETAIL + messages.disconnect_hint(app.name))
         outcome = await self._follow(push, client, build, job)
         accepted = outcome.status is JobStatus.DONE
         if not accepted:

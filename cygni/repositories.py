@@ -46,10 +46,6 @@ class Repositories:
         ref = f"{RELEASE_REFS}/v{version}"
         await repository.write_ref(path, ref, commit, await repository.read_ref(path, ref))
 
-    async def forget_release(self, path: Path, version: int) -> None:
-        """Let a release's commit be collected."""
-        await repository.delete_ref(path, f"{RELEASE_REFS}/v{version}")
-
     async def maintain(self, app_id: str) -> None:
         """Repack and sweep; call it while nobody pushes to the app."""
         if (path := self.path(app_id)).exists():

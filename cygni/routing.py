@@ -83,12 +83,6 @@ class RouterRoutes:
         """Wait until no request is in flight to these instances; False when `timeout` came first."""
         return await self._client.drained(app_id, instance_ids, timeout)
 
-    async def announce_new(self, app_id: str) -> None:
-        """Give an app without a release its page, so that its URL says what is missing."""
-        app = await self._store.apps.by_id(app_id)
-        if app is not None and await self._store.releases.live(app_id) is None:
-            await self._client.publish(AppRoute(app.id, app.name, (self._manifests.host(app),), (), "none"))
-
 
 class RouterProcess:
     """The router child of `cygni serve`: adopted where one runs, else started; survives a kill of its parent."""

@@ -53,6 +53,7 @@ def of_request(request: BuildRequest) -> Context:
     """
     entries = list(request.tree.entries())
     kept = [entry for entry in entries if entry.mode & _GIT_TYPE != _GIT_SUBMODULE]
+    kept = _filtered(kept, "\n".join(request.ignored))
     wanted = _without_ignored(request, kept)
     files = [_file(request.tree, entry) for entry in wanted]
     files += [_extra(path, content) for path, content in request.extra_files.items()]
@@ -85,7 +86,11 @@ def _order(file: File) -> list[bytes]:
 
 def _without_ignored(request: BuildRequest, entries: list[Entry]) -> list[Entry]:
     content = request.tree.read(request.ignore_file) if request.ignore_file else None
-    ignored = ignore.parse(content.decode(errors="replace")) if content else None
+    return _filtered(entries, (content or b"").decode(errors="replace"))
+
+
+def _filtered(entries: list[Entry], patterns: str) -> list[Entry]:
+    ignored = ignore.parse(patterns)
     return [entry for entry in entries if not ignored(entry.path)] if ignored else entries
 
 

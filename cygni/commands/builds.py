@@ -98,7 +98,7 @@ async def output(
     if tail:
         await context.follow(logs.follow(build.id), context.print)
     else:
-        await context.print(*await logs.read(build.id))
+        await context.ends.out((await logs.read(build.id)).encode())
 
 
 @registry.command("builds:cancel", access=Role.DEPLOYER)

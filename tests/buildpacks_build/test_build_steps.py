@@ -156,6 +156,18 @@ async def test_dockerignore_counts_unless_turned_off(
     assert screen.has("/t/a.log")
 
 
+async def test_patterns_of_the_request_leave_files_out_without_an_ignore_file(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
+) -> None:
+    files = {"node_modules/x/y": b"", "keep": b""}
+    request = request_for(
+        "COPY . /t/\nRUN find /t -type f", files, ignore_file=None, ignored=("node_modules",)
+    )
+    await builder.build(request, screen)
+    assert screen.has("/t/keep")
+    assert not screen.has("/t/node_modules")
+
+
 async def test_extra_files_join_the_tree_and_may_not_replace_it(
     builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_detached_push_returns_and_the_build_can_be_followed(server: Server, r
     followed = eventually(lambda: server.ssh("builds:output", "-a", "detached", "-t", check=False).stdout)
     assert "Released v1" in followed
     assert server.get("detached")[1] == "one v1"
+    assert server.ssh("builds:output", "-a", "detached").stdout == followed
 
 
 def test_a_forced_push_back_deploys_the_old_commit(server: Server, repository: Make) -> None:
@@ -173,3 +174,8 @@ def test_another_users_app_looks_like_no_app(server: Server, repository: Make, t
     server.cygni("access:add", "-a", "private", "other", "--role", "viewer")
     assert "viewer of private" in server.push(work, "private", key=other, check=False).stderr
     assert server.ssh("ps", "-a", "private", key=other).stdout
+
+
+def test_a_dockerignore_means_nothing_to_a_generated_build(server: Server, repository: Make) -> None:
+    server.push(repository({**APP, ".dockerignore": "server.py\n"}), "ignorefile")
+    assert server.get("ignorefile") == (200, "one v1")
