@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from deployer.failures import Cause
 from deployer.manifest import Health
 from deployer.ports import Address, Engine, EngineError, Instance
-from deployer.probe import Probe, probe
+from deployer.probe import Probe, greet, probe
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,12 @@ class Boot:
         return self._health.boot_timeout - self._elapsed()
 
     async def _look(self, address: Address) -> Probe:
-        limit = min(self._health.probe_timeout, max(self._left(), 0.05))
-        return await probe(address, replace(self._health, probe_timeout=limit))
+        left = max(self._left(), 0.05)
+        if self._health.path is None:
+            return await greet(address, self._health, patience=left)
+        return await probe(
+            address, replace(self._health, probe_timeout=min(self._health.probe_timeout, left))
+        )
 
     async def _on_loopback(self, seen: Probe) -> bool:
         if seen.accepted or self._elapsed() < self._next_diagnosis:

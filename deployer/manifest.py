@@ -9,7 +9,7 @@ class Health:
     """When an instance counts as ready. Times are seconds."""
 
     path: str | None = None
-    """Asked with GET once the port accepts; 2xx and 3xx are healthy. None: accepting is enough."""
+    """Asked with GET once the port accepts; 2xx and 3xx are healthy. None: any answer to a first GET / is."""
     boot_timeout: float = 60.0
     probe_timeout: float = 5.0
     host: str = "localhost"

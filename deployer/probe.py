@@ -37,6 +37,39 @@ async def probe(address: Address, health: Health) -> Probe:
         return Probe(ready=False, accepted=False, text=_reason(error))
 
 
+async def greet(address: Address, health: Health, patience: float) -> Probe:
+    """The look at a booting instance without a health path: it accepts, and answers a first request.
+
+    Servers that bind before they load the app (gunicorn is one) accept while the app is failing; then they end, or
+    start the app again and again. Any answer counts, of whatever status. A first page may be slow, so the answer is
+    awaited for `patience` seconds; connecting takes at most `health.probe_timeout`.
+    """
+    try:
+        async with asyncio.timeout(min(health.probe_timeout, patience)):
+            reader, writer = await asyncio.open_connection(
+                address.host, address.port, limit=STATUS_LINE_LIMIT
+            )
+    except TimeoutError:
+        return Probe(ready=False, accepted=False, text=f"no connection within {health.probe_timeout:g} s")
+    except OSError as error:
+        return Probe(ready=False, accepted=False, text=_reason(error))
+    try:
+        writer.write(_request(health, "/"))
+        async with asyncio.timeout(patience):
+            answered = await reader.read(1)
+    except TimeoutError:
+        return Probe(
+            ready=False, accepted=True, text=f"port {address.port} accepts, but GET / was not answered"
+        )
+    except OSError:
+        answered = b""
+    finally:
+        writer.transport.abort()
+    if answered:
+        return Probe(ready=True, accepted=True, text=f"port {address.port} answers")
+    return Probe(ready=False, accepted=True, text="GET /: the connection was closed without an answer")
+
+
 async def _connect(address: Address, health: Health) -> Probe:
     reader, writer = await asyncio.open_connection(address.host, address.port, limit=STATUS_LINE_LIMIT)
     try:

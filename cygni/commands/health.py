@@ -19,7 +19,7 @@ async def health(context: Context, app: App, *, json: Annotated[bool, Flag("prin
     if json:
         await context.print_json(facts)
         return
-    path = app.health.path or "none: accepting on $PORT is enough"
+    path = app.health.path or "none: any answer to a first GET / counts"
     await context.print(
         f"=== {app.name} Health",
         "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from apps import app, says
-from tests_support import Completed, Load, Repository, Server, eventually, make_key, running_server
+from tests_support import Completed, Load, Repository, Server, eventually, example, make_key, running_server
 
 pytestmark = pytest.mark.docker
 
@@ -225,3 +225,22 @@ def test_commands_refuse_nonsense_with_a_hint(
     done = server.ssh(*words, check=False)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+def test_an_app_that_breaks_behind_a_server_that_binds_first_is_not_deployed(
+    server: Server, repository: Make
+) -> None:
+    """gunicorn accepts connections before it loads the app, and starts it again when that fails."""
+    work = repository(example("python"))
+    server.push(work, "bindsfirst")
+    server.ssh("health:set", "-a", "bindsfirst", "boot-timeout=8")
+    with Load(server, "bindsfirst") as load:
+        work.commit({"app.py": "raise SystemExit('no such setting: DATABASE')\n"})
+        refused(
+            server.push(work, "bindsfirst", check=False),
+            "Release v2 failed",
+            "GET / was not answered",
+            "v1 goes on serving",
+        )
+    assert load.failures == []
+    assert "release v1" in server.get("bindsfirst")[1]
