@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -13,6 +14,7 @@ from cygni.releases import Releases
 from cygni.repositories import Repositories
 from cygni.slots import PushSlots
 from cygni.store import Store
+from gitserver.git import GitError
 
 QUEUE_LIMIT = 1000
 EVERY = 6 * 3600.0
@@ -50,24 +52,34 @@ class Housekeeping:
     async def _rounds(self) -> None:
         while True:
             await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
-            await self._store.jobs.prune(JOBS_KEPT)
-            await self._logs.sweep()
-            for app in await self._store.apps.all():
-                await self._due.put(app.id)
+            with _reported("server"):
+                await self._store.jobs.prune(JOBS_KEPT)
+                await self._logs.sweep()
+                for app in await self._store.apps.all():
+                    await self._due.put(app.id)
 
     async def _tidy(self, app_id: str) -> None:
-        app = await self._store.apps.by_id(app_id)
-        if app is None or app.destroying:
-            return
-        try:
+        with _reported(app_id):
+            app = await self._store.apps.by_id(app_id)
+            if app is None or app.destroying:
+                return
             async with asyncio.timeout(STEP_LIMIT):
                 await self._tidy_repository(app)
                 await self._releases.collect(app)
-        except (CygniError, OSError, TimeoutError, RuntimeError) as error:
-            log.warning("housekeeping", app=app.name, reason=str(error) or type(error).__name__)
 
     async def _tidy_repository(self, app: App) -> None:
         """Under the push slot, so that no push meets a repack; a busy slot means another time."""
         with self._slots.try_hold(app.id, "housekeeping") as held:
             if held:
                 await self._repositories.maintain(app.id)
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """What cannot be tidied now is tidied another time; it must not end the server."""
+    try:
+        yield
+    except (CygniError, GitError, OSError, TimeoutError) as error:
+        log.warning("housekeeping", of=what, reason=str(error) or type(error).__name__)
+    except Exception:
+        log.exception("housekeeping", of=what)

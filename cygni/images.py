@@ -6,6 +6,7 @@ import hmac
 import shlex
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from buildpacks.buildkit.client import EngineRequestError, EngineUnavailableError
@@ -178,17 +179,40 @@ class Images:
         return await self._images.exists(image)
 
     async def remove_app(self, app_id: str) -> None:
-        """Remove every image of an app of this server."""
-        labels = {"cygni.app-id": app_id, "cygni.server": self._server}
-        for image in await self._images.list(labels):
-            await self._images.remove(image.id, force=True)
+        """Remove every image of an app of this server.
+
+        Raises:
+            BuildError: the engine does not answer, or does not let go of one.
+        """
+        try:
+            for _, name in await self._names(app_id):
+                await self._images.remove(name, force=True)
+        except (EngineUnavailableError, EngineRequestError) as error:
+            raise _engine_error(error) from error
 
     async def collect(self, app: App, keep: set[str]) -> None:
-        """Remove the app's images that no release within the rollback window refers to."""
-        labels = {"cygni.app-id": app.id, "cygni.server": self._server}
-        for image in await self._images.list(labels):
-            if image.id not in keep:
-                await self._images.remove(image.id, force=True)
+        """Remove the app's images that no release within the rollback window refers to.
+
+        Raises:
+            BuildError: the engine does not answer.
+        """
+        try:
+            for image, name in await self._names(app.id):
+                if image not in keep:
+                    with suppress(EngineRequestError):  # a container of it is still being stopped: next time
+                        await self._images.remove(name)
+        except EngineUnavailableError as error:
+            raise _engine_error(error) from error
+
+    async def _names(self, app_id: str) -> list[tuple[str, str]]:
+        """The app's images as `(id, name)`, by the names that this server gave.
+
+        Labels alone do not make an image ours: whoever builds on one of ours inherits them.
+        """
+        labels = {"cygni.app-id": app_id, "cygni.server": self._server}
+        found = await self._images.list(labels)
+        prefix = f"cygni-{self._server}/"
+        return [(image.id, name) for image in found for name in image.tags if name.startswith(prefix)]
 
 
 def shell_assignments(config: Mapping[str, str]) -> str:

@@ -245,7 +245,9 @@ class Reconciler:
                 async with aclosing(self._engine.events()) as events:
                     await self._mark_all()
                     async for event in events:
-                        self._agenda.mark(event.app_id)
+                        # Whoever starts an instance looks after it; a look now would compete with its boot.
+                        if event.kind != "start":
+                            self._agenda.mark(event.app_id)
             except Exception as error:
                 log.warning("the engine's events: %s", error, exc_info=not isinstance(error, EngineError))
             await asyncio.sleep(RECONNECT * random.uniform(0.5, 1.5))  # noqa: S311

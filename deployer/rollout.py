@@ -48,8 +48,10 @@ class Rollout:
         Raises:
             RolloutFailedError: it did not come up; what was started is stopped, nothing else was touched.
         """
+        # Looked at first: right after the release phase the engine is busy with taking its container down.
+        before = await self._observe(manifest)
         await self._release(manifest, announce)
-        return await self._replace(manifest, announce, commit)
+        return await self._replace(manifest, before, announce, commit)
 
     async def restart(self, manifest: Manifest, announce: Announce) -> Retirement:
         """Replace every instance of the live release by a fresh one, without a gap.
@@ -57,7 +59,8 @@ class Rollout:
         Raises:
             RolloutFailedError: the fresh ones did not come up; the ones that ran go on.
         """
-        return await self._replace(manifest, announce, nothing_to_commit)
+        before = await self._observe(manifest)
+        return await self._replace(manifest, before, announce, nothing_to_commit)
 
     async def scale(self, manifest: Manifest, process_type: str, announce: Announce) -> Retirement:
         """Start or take away instances of one process type until `manifest`'s quantity runs.
@@ -93,8 +96,10 @@ class Rollout:
             await announce("Running the release command")
             await ReleasePhase(self._engine, manifest, announce).run(manifest.release_command)
 
-    async def _replace(self, manifest: Manifest, announce: Announce, commit: Commit) -> Retirement:
-        generation = _next_generation(manifest, await self._observe(manifest))
+    async def _replace(
+        self, manifest: Manifest, before: Sequence[Instance], announce: Announce, commit: Commit
+    ) -> Retirement:
+        generation = _next_generation(manifest, before)
         slots = [
             Slot(process, number, generation)
             for process in manifest.processes

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 import http.client
 import io
+import itertools
+import json
 import os
 import statistics
 import sys
@@ -15,15 +17,17 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 import docker  # noqa: E402
-from tests_support import Load, Repository, Server, engine, example, running_server  # noqa: E402
+from tests_support import Load, Repository, Server, engine, eventually, example, running_server  # noqa: E402
 
 APP = "bench"
 
@@ -42,6 +46,13 @@ class Report:
             f"{name}: {mine:.3f} s against {other:.3f} s, ratio {ratio:.2f} (target {target}), n={len(ours)}/{len(theirs)}"
         )
 
+    def told(self, name: str, ours: list[float], theirs: list[float]) -> None:
+        """Print a comparison that has no target."""
+        mine, other = statistics.median(ours), statistics.median(theirs)
+        print(
+            f"{name}: {mine:.3f} s against {other:.3f} s, ratio {mine / other:.2f} (no target), n={len(ours)}"
+        )
+
     def limit(self, name: str, value: float, target: float, unit: str) -> None:
         self._verdict(name, value <= target)
         print(f"{name}: {value:.1f} {unit} (target {target:g})")
@@ -50,12 +61,6 @@ class Report:
         if not met:
             self.missed.append(name)
             print("MISSED ", end="")
-
-
-def timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def first_answer(host: str, port: int, name: str, wanted: str, limit: float = 30) -> None:
@@ -71,7 +76,7 @@ def first_answer(host: str, port: int, name: str, wanted: str, limit: float = 30
             pass
         finally:
             connection.close()
-        time.sleep(0.002)
+        time.sleep(0.005)
     raise SystemExit(f"{name} did not answer {wanted!r} within {limit} s")
 
 
@@ -83,28 +88,68 @@ def stamped(source: str, stamp: str) -> str:
 VERSION_MARK = "Hello from Python"
 
 
-def code_only_push(server: Server, work: Repository, source: str, rounds: int) -> list[float]:
-    times = []
-    for n in range(rounds):
-        work.commit({"app.py": stamped(source, f"push{n}")})
+def to_first_answer(server: Server, change: Callable[[], object], wanted: str) -> float:
+    """Seconds from the start of `change` to the first answer through the router that holds `wanted`."""
+    with ThreadPoolExecutor(1) as background:
         began = time.perf_counter()
-        server.push(work, APP)
-        first_answer("127.0.0.1", server.ports["http_port"], f"{APP}.localhost", f"push{n}")
-        times.append(time.perf_counter() - began)
-    return times
+        changing = background.submit(change)
+        first_answer("127.0.0.1", server.ports["http_port"], f"{APP}.localhost", wanted)
+        took = time.perf_counter() - began
+        changing.result()
+    # The old instance stops while nobody waits for it; the next round shall not compete with that.
+    eventually(lambda: len(server.containers(APP)) == 1)
+    return took
 
 
-def floor(server: Server, source: str, rounds: int) -> list[float]:
-    """One COPY on the image that runs now, build, run, first answer: raw calls of the engine's API."""
+class CodeOnlyPushes:
+    """Pushes of the example with a version string that was never pushed before, so that each one builds."""
+
+    def __init__(self, server: Server, work: Repository, source: str) -> None:
+        self._server = server
+        self._work = work
+        self._source = source
+        self._numbers = itertools.count()
+
+    def time(self, **files: str) -> float:
+        """Seconds from the start of `git push` to the first answer of the new version."""
+        stamp = f"push{next(self._numbers)}."
+        self._work.commit({"app.py": stamped(self._source, stamp), **files})
+        return to_first_answer(self._server, lambda: self._server.push(self._work, APP), stamp)
+
+
+@contextmanager
+def floor_image(server: Server) -> Iterator[list[str]]:
+    """Tags the image that runs now as the floor's base; gives its command."""
     with engine() as client:
         running = server.containers(APP)[0]
-        image, command = running.image.id, running.attrs["Config"]["Cmd"]
-        client.images.get(image).tag("cygni-bench/floor", "base")
+        client.images.get(running.image.id).tag("cygni-bench/floor", "base")
         try:
-            return [_floor_round(client, command, source, n) for n in range(rounds)]
+            yield running.attrs["Config"]["Cmd"]
         finally:
             for tag in ("base", "next"):
                 client.images.remove(f"cygni-bench/floor:{tag}", force=True)
+
+
+def floor(command: list[str], source: str, n: int) -> float:
+    """One COPY on the image that runs now, build, run, first answer: raw calls of the engine's API."""
+    with engine() as client:
+        return _floor_round(client, command, source, n)
+
+
+def compare_pushes(server: Server, work: Repository, source: str, rounds: int, report: Report) -> None:
+    """In turns, so that a drift of the machine's speed meets every side."""
+    ours = CodeOnlyPushes(server, work, source)
+    plain = work.path.joinpath("Procfile").read_text()
+    with_command = f"release: true\n{plain}"
+    ours.time(), ours.time()
+    pushes, raw, with_commands = [], [], []
+    with floor_image(server) as command:
+        for n in range(rounds):
+            raw.append(floor(command, source, n))
+            pushes.append(ours.time(Procfile=plain))
+            with_commands.append(ours.time(Procfile=with_command))
+    report.ratio("code-only push to first answer", pushes, raw, 2.0)
+    report.told("the same with a release command, which is one container more", with_commands, raw)
 
 
 def _floor_round(client: docker.DockerClient, command: list[str], source: str, n: int) -> float:
@@ -139,31 +184,37 @@ def _floor_round(client: docker.DockerClient, command: list[str], source: str, n
         api.remove_container(made["Id"], force=True)
 
 
-def container_start(server: Server, rounds: int) -> list[float]:
+def compare_rollbacks(server: Server, rounds: int, report: Report) -> None:
+    times, raw = [], []
+    for _ in range(rounds):
+        raw.append(container_start(server))
+        times.append(rollback(server))
+    report.ratio("rollback to the previous release", times, raw, 1.5)
+
+
+def container_start(server: Server) -> float:
     """Create and start one container of the live image, until its first answer."""
-    times = []
     with engine() as client:
         running = server.containers(APP)[0]
-        for _ in range(rounds):
-            began = time.perf_counter()
-            made = client.api.create_container(
-                running.image.id, running.attrs["Config"]["Cmd"], environment={"PORT": "5000"}
-            )
+        began = time.perf_counter()
+        made = client.api.create_container(
+            running.image.id, running.attrs["Config"]["Cmd"], environment={"PORT": "5000"}
+        )
+        try:
             client.api.start(made["Id"])
             address = client.api.inspect_container(made["Id"])["NetworkSettings"]["Networks"]["bridge"][
                 "IPAddress"
             ]
             first_answer(address, 5000, "start", "Hello")
-            times.append(time.perf_counter() - began)
+            return time.perf_counter() - began
+        finally:
             client.api.remove_container(made["Id"], force=True)
-    return times
 
 
-def rollbacks(server: Server, rounds: int) -> list[float]:
-    times = []
-    for _ in range(rounds):
-        times.append(timed(lambda: server.ssh("rollback", "-a", APP)))
-    return times
+def rollback(server: Server) -> float:
+    """Seconds from the start of the command to the first answer of the release that it makes."""
+    version = int(json.loads(server.ssh("releases", "-a", APP, "--json").stdout)[0]["version"]) + 1
+    return to_first_answer(server, partial(server.ssh, "rollback", "-a", APP), f"release v{version}\n")
 
 
 def deploys_under_load(server: Server, work: Repository, source: str, rounds: int, report: Report) -> None:
@@ -181,7 +232,7 @@ def failing_deploys_under_load(
 ) -> None:
     with Load(server, APP) as load:
         for n in range(rounds):
-            work.commit({"app.py": f"raise SystemExit('broken {n}')\n"})
+            work.commit({"app.py": f"raise RuntimeError('broken {n}')\n"})
             done = server.push(work, APP, check=False)
             assert done.returncode != 0, "a broken app was deployed"
             work.git("reset", "-q", "--hard", "HEAD~1")
@@ -242,23 +293,19 @@ def main() -> int:
         work = Repository(server.data.parent / "bench", files)
         server.push(work, APP)
         source = files["app.py"]
+        work.commit({"app.py": stamped(source, "second")})
+        server.push(work, APP)  # from here on there is a release to go back to
 
         def wanted(name: str) -> bool:
             return arguments.only in {None, name}
 
         if wanted("push"):
-            code_only_push(server, work, source, 2)
-            pushes, raw = [], []
-            for _ in range(2):  # in turns, so that a drift of the machine's speed meets both
-                raw += floor(server, source, (arguments.rounds + 1) // 2)
-                pushes += code_only_push(server, work, source, (arguments.rounds + 1) // 2)
-            report.ratio("code-only push to first answer", pushes, raw, 2.0)
+            compare_pushes(server, work, source, arguments.rounds, report)
         if wanted("load"):
             deploys_under_load(server, work, source, 20, report)
             failing_deploys_under_load(server, work, source, 5, report)
         if wanted("rollback"):
-            raw = container_start(server, arguments.rounds)
-            report.ratio("rollback to the previous release", rollbacks(server, arguments.rounds), raw, 1.5)
+            compare_rollbacks(server, arguments.rounds, report)
         if wanted("idle"):
             idle(server, report)
     if wanted("receive"):

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import docker
 import docker.errors
 import requests
+import structlog
 
 from deployer.docker import containers, sockets
 from deployer.docker.addresses import AddressPool
@@ -25,6 +26,8 @@ T = TypeVar("T")
 _THREADS = 8
 _CALL_SECONDS = 120
 _GRACE = 10
+
+log = structlog.get_logger()
 
 
 class DockerEngine:
@@ -44,6 +47,7 @@ class DockerEngine:
         self._restarts: Counter[str] = Counter()
         self._inits: dict[str, bool] = {}
         self._one_offs: set[str] = set()
+        self._removals: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:
         """Raise EngineError when the engine cannot be used."""
@@ -51,6 +55,7 @@ class DockerEngine:
 
     async def close(self) -> None:
         """Release connections and threads."""
+        await asyncio.gather(*self._removals)
         await self._streams.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
@@ -132,9 +137,20 @@ class DockerEngine:
             if self._network_ready:
                 return
             if not await self._call(lambda api: api.networks(names=[self._network])):
-                await self._call(self._make_network)
+                await self._add_network()
             self._pool.known(await self._addresses())
             self._network_ready = True
+
+    async def _add_network(self) -> None:
+        try:
+            await self._call(self._make_network)
+        except EngineError as error:
+            if "overlap" not in str(error):
+                raise
+            raise EngineError(
+                f"The subnet of the apps, {self._subnet}, is in use by another network of this machine. "
+                "Set CYGNI_NETWORK to a free one and restart the server."
+            ) from error
 
     def _make_network(self, api: docker.APIClient) -> None:
         pool = docker.types.IPAMPool(subnet=str(self._subnet))
@@ -147,24 +163,28 @@ class DockerEngine:
         )
 
     async def _addresses(self) -> Sequence[tuple[str, str]]:
-        found = await self._inspect_all([f"cygni.server={self._server}"])
+        found = await self._inspect_all([f"cygni.server={self._server}"], one_offs=True)
         pairs = ((item["Id"], containers.static_address(item, self._network)) for item in found)
         return [(container_id, address) for container_id, address in pairs if address]
 
     async def list(self, app_id: str | None = None) -> Sequence[Instance]:
         """Return this server's instances in every state, one-off ones left out."""
         labels = [f"cygni.server={self._server}", *([f"cygni.app-id={app_id}"] if app_id else [])]
-        return [self._instance(item) for item in await self._inspect_all(labels) if not _is_one_off(item)]
+        return [self._instance(item) for item in await self._inspect_all(labels)]
 
     async def _find(self, labels: dict[str, str]) -> Sequence[Instance]:
         found = await self._inspect_all([f"{key}={value}" for key, value in labels.items()])
-        return [self._instance(item) for item in found if not _is_one_off(item)]
+        return [self._instance(item) for item in found]
 
-    async def _inspect_all(self, labels: Sequence[str]) -> Sequence[dict[str, Any]]:
+    async def _inspect_all(
+        self, labels: Sequence[str], *, one_offs: bool = False
+    ) -> Sequence[dict[str, Any]]:
         def gather(api: docker.APIClient) -> Sequence[dict[str, Any]]:
             found: list[dict[str, Any]] = []
             # Labels of an image are labels of every container made from it, by whomever: ours say what they run.
             for item in api.containers(all=True, filters={"label": [*labels, "cygni.process"]}):
+                if containers.ONE_OFF in item["Labels"] and not one_offs:
+                    continue  # to inspect one that has just ended takes as long as the engine needs to let it go
                 with suppress(docker.errors.NotFound):  # removed since it was listed
                     found.append(api.inspect_container(item["Id"]))
             return found
@@ -239,18 +259,36 @@ class DockerEngine:
         labels = containers.labels(self._server, manifest, "release", 1, 0) | {containers.ONE_OFF: "1"}
         made = await self._create(manifest, "release", 1, labels, command, Resources())
         self._one_offs.add(made[0])
+        began = datetime.now(UTC)
         try:
             await self._call(lambda api: api.start(made[0]))
             async with asyncio.timeout(timeout):
                 async for line in self._streams.logs(made[0], {"follow": "1"}):
                     await output(line.text)
-                await self._streams.wait(made[0])
-            ended = await self._call(lambda api: api.inspect_container(made[0]))
-            return int(ended["State"]["ExitCode"])
+                code = await self._streams.exit_code(made[0], began)
+        except BaseException:
+            await asyncio.shield(self._remove_one_off(made[0]))
+            raise
+        if code is None:
+            await self._remove_one_off(made[0])
+            raise EngineError("the one-off was removed before it ended")
+        self._remove_later(made[0])
+        return code
+
+    def _remove_later(self, one_off: str) -> None:
+        """Remove a one-off that has ended without making anyone wait: the engine takes 0.1 s to let go of one."""
+        task = asyncio.create_task(self._remove_one_off(one_off))
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
+
+    async def _remove_one_off(self, one_off: str) -> None:
+        try:
+            await self._remove(one_off)
+        except EngineError as error:  # `sweep` removes it, now that it is nobody's
+            log.warning("a one-off stayed", container=one_off, error=str(error))
         finally:
-            await asyncio.shield(self._remove(made[0]))
-            self._one_offs.discard(made[0])
-            self._pool.release(made[0])
+            self._one_offs.discard(one_off)
+            self._pool.release(one_off)
 
     async def logs(
         self, instance: Instance, since: datetime | None, *, follow: bool, tail: int | None = None
@@ -302,7 +340,3 @@ def _image(api: Any, image: str) -> dict[str, Any]:
     """The SDK's method has no annotations."""
     found: dict[str, Any] = api.inspect_image(image)
     return found
-
-
-def _is_one_off(inspected: dict[str, Any]) -> bool:
-    return containers.ONE_OFF in inspected["Config"]["Labels"]

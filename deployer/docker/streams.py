@@ -1,5 +1,6 @@
 """The engine's long answers (waits, logs, events) on the event loop: none of them costs a thread."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,14 +31,41 @@ class Streams:
         if self._session is not None:
             await self._session.close()
 
-    async def wait(self, container_id: str) -> None:
-        """Return when the container does not run, or is gone.
+    async def wait(self, container_id: str) -> int | None:
+        """Return the container's exit code when it does not run, None when it is gone.
 
         Raises:
             EngineError: the connection broke.
         """
         async with self._request("POST", f"/containers/{container_id}/wait", {}) as answer:
-            await answer.read()
+            found = await answer.json()
+        return int(found["StatusCode"]) if answer.status == 200 else None
+
+    async def exit_code(self, container_id: str, since: datetime) -> int | None:
+        """As `wait`, for a container started after `since`, and sooner.
+
+        The engine announces the end of a process at once, and answers `wait` after it has taken the container's
+        network down. It keeps its last 256 events only, so both are asked.
+        """
+        both = [
+            asyncio.create_task(self._death(container_id, since)),
+            asyncio.create_task(self.wait(container_id)),
+        ]
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _death(self, container_id: str, since: datetime) -> int:
+        filters = {"type": ["container"], "event": ["die"], "container": [container_id]}
+        parameters = {"filters": json.dumps(filters), "since": f"{since.timestamp():.9f}"}
+        async with self._request("GET", "/events", parameters) as answer:
+            async for line in answer.content:
+                return int(json.loads(line)["Actor"]["Attributes"]["exitCode"])
+        raise EngineError("the engine's events broke off", transient=True)
 
     async def logs(self, container_id: str, parameters: dict[str, str]) -> AsyncGenerator[LogLine, None]:
         """Lines of both streams with their time stamps.
