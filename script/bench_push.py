@@ -29,6 +29,9 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 import docker  # noqa: E402
 from tests_support import Load, Repository, Server, engine, eventually, example, running_server  # noqa: E402
 
+from deployer.docker.containers import host_options  # noqa: E402
+from deployer.manifest import Resources  # noqa: E402
+
 APP = "bench"
 
 
@@ -185,27 +188,32 @@ def _floor_round(client: docker.DockerClient, command: list[str], source: str, n
 
 
 def compare_rollbacks(server: Server, rounds: int, report: Report) -> None:
-    times, raw = [], []
+    """Against a start of the same container, on the network of the apps and on the engine's own."""
+    times, raw, bare = [], [], []
     for _ in range(rounds):
-        raw.append(container_start(server))
+        bare.append(container_start(server, "bridge"))
+        raw.append(container_start(server, f"cygni-{server.identity}"))
         times.append(rollback(server))
     report.ratio("rollback to the previous release", times, raw, 1.5)
+    report.told("the same against a start on the engine's default network", times, bare)
 
 
-def container_start(server: Server) -> float:
-    """Create and start one container of the live image, until its first answer."""
+def container_start(server: Server, network: str) -> float:
+    """Create and start one container of the live image with the limits of an app, until its first answer."""
     with engine() as client:
         running = server.containers(APP)[0]
+        limits = host_options(Resources(), init=False)
         began = time.perf_counter()
         made = client.api.create_container(
-            running.image.id, running.attrs["Config"]["Cmd"], environment={"PORT": "5000"}
+            running.image.id,
+            running.attrs["Config"]["Cmd"],
+            environment={"PORT": "5000"},
+            host_config=client.api.create_host_config(network_mode=network, **limits),
         )
         try:
             client.api.start(made["Id"])
-            address = client.api.inspect_container(made["Id"])["NetworkSettings"]["Networks"]["bridge"][
-                "IPAddress"
-            ]
-            first_answer(address, 5000, "start", "Hello")
+            networks = client.api.inspect_container(made["Id"])["NetworkSettings"]["Networks"]
+            first_answer(networks[network]["IPAddress"], 5000, "start", "Hello")
             return time.perf_counter() - began
         finally:
             client.api.remove_container(made["Id"], force=True)
