@@ -5,6 +5,6 @@ May import: deployer, config.
 
 from deployer.memory.engine import MemoryEngine
 from deployer.memory.machine import Machine
-from deployer.memory.program import Program
+from deployer.memory.program import Program, ProgramError, Programs, parse
 
-__all__ = ["Machine", "MemoryEngine", "Program"]
+__all__ = ["Machine", "MemoryEngine", "Program", "ProgramError", "Programs", "parse"]
