@@ -1,6 +1,6 @@
 """What detection and building need from their owner."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -138,4 +138,58 @@ class ImageBuilder(Protocol):
         Raises:
             BuildFailedError: with the cause.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image on the engine. `created` is in seconds since the epoch."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    size: int
+    created: int
+
+
+class ImageStore(Protocol):
+    """The images that an engine has; `name` is an id or a tag. Adapters raise their own errors."""
+
+    async def inspect(self, name: str) -> BuiltImage | None:
+        """What an image's configuration says, None when it does not exist."""
+        ...
+
+    async def labels(self, name: str) -> Mapping[str, str] | None:
+        """An image's labels, None when it does not exist."""
+        ...
+
+    async def exists(self, name: str) -> bool:
+        """Whether the engine has the image."""
+        ...
+
+    async def remove(self, name: str, *, force: bool = False) -> bool:
+        """Remove a name, and the image with its last one; False when there was none.
+
+        `force` removes an image by its id although it has several names.
+        """
+        ...
+
+    async def list(self, labels: Mapping[str, str]) -> Sequence[Image]:
+        """Images that have all of these labels; an empty value means any."""
+        ...
+
+
+@dataclass(frozen=True)
+class StackImages:
+    """Names for `FROM`: what builds run on, what apps run on."""
+
+    build: str
+    run: str
+
+
+class BaseImages(Protocol):
+    """Has the images that generated builds start from."""
+
+    async def ensure(self, announce: Announce) -> StackImages:
+        """The images' names, once they are there and current."""
         ...

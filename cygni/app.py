@@ -14,6 +14,8 @@ from uuid import uuid4
 import structlog
 
 from buildpacks.buildkit.engine import BuildKitBuilder
+from buildpacks.memory import PROGRAM_FILE, MemoryBuilder, MemoryImages, NoStacks
+from buildpacks.ports import BaseImages, ImageBuilder, ImageStore
 from buildpacks.stacks.stack import Stacks
 from config import Settings
 from config.certificates import extra_certificates
@@ -49,7 +51,8 @@ from cygni.store import Store
 from cygni.teardown import Teardown
 from deployer.docker import DockerEngine
 from deployer.launch import Launcher
-from deployer.ports import Engine
+from deployer.memory import Machine, MemoryEngine, Program, ProgramError, Programs, parse
+from deployer.ports import Engine, EngineError
 from deployer.reconcile import Reconciler
 from deployer.rollout import Rollout
 from deployer.routetable import RouteTable
@@ -88,69 +91,61 @@ class Platform:
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     """Make every part and hand each what it needs; `stack` closes them in reverse."""
-    store = await _open_store(settings, stack)
-    identity = await store.server.identity()
-    logs = await stack.enter_async_context(LogStore(settings.data / "logs"))
-    build_logs = BuildLogs(settings.data / "builds")
-    stack.push_async_callback(build_logs.close)
-    repositories = Repositories(settings.data / "repositories")
-    client = RouterClient(settings.router_socket)
-    stack.push_async_callback(client.close)
-    manifests = Manifests(settings, store, lambda: client.http_port)
-    routes = RouterRoutes(client, store, manifests)
-    engine = _engine(settings, identity)
-    stack.push_async_callback(engine.close)
-    report = Reports(logs)
-    retirements = Retirements(report)
-    stack.push_async_callback(retirements.close)
-    desired = Desired(store, manifests, retirements.busy)
-    table = RouteTable(engine, routes)
-    rollout = Rollout(engine, table, Launcher(engine, table))
-    reconciler = Reconciler(engine, table, desired, report)
-    retirements.tell(reconciler.mark)
-
-    builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
-    stack.push_async_callback(builder.close)
-    stacks = await stack.enter_async_context(make_stacks(settings))
-    images = Images(settings, identity, store, stacks, builder, builder.images)
-
-    worker = Worker(
-        store,
-        {},
-        owner=uuid4().hex,
-        concurrency={Lane.BUILD: settings.build_slots * 4, Lane.DEPLOY: DEPLOYS_AT_ONCE},
-    )
-    lane = DeployLane(store, worker)
-    releases = Releases(store, manifests, rollout, retirements, images, report, kept=settings.releases_kept)
-    pipeline = Pipeline(Sources(settings, store, repositories), images, releases, lane)
-    teardown = Teardown(store, releases, routes, images, repositories, logs)
-    handlers = Handlers(store, build_logs, pipeline, releases, lane, teardown)
-    worker.register(handlers.kinds())
-
-    operations = Operations(store, worker, build_logs)
-    builds = Builds(store, worker, build_logs)
+    state = await _open_state(settings, stack)
+    backend = await _make_backend(settings, state.identity, stack)
+    deployment = _make_deployment(settings, state, backend.engine, stack)
+    worker, releases = _make_work(settings, state, backend, deployment)
+    operations = Operations(state.store, worker, state.build_logs)
+    builds = Builds(state.store, worker, state.build_logs)
     services = Services(
-        settings, store, worker, logs, build_logs, repositories, operations, builds, releases, engine
+        settings=settings,
+        store=state.store,
+        worker=worker,
+        logs=state.logs,
+        build_logs=state.build_logs,
+        repositories=state.repositories,
+        operations=operations,
+        builds=builds,
+        releases=releases,
+        engine=backend.engine,
     )
     slots = PushSlots()
-    housekeeping = Housekeeping(store, repositories, slots, releases, logs)
-    pushes = Pushes(settings, store, worker, builds, repositories, slots, housekeeping)
-    ssh = GitServer(_ssh_options(settings), Keys(store), pushes, SshCommands(services))
-    control = ControlServer(settings.control_socket, LocalCommands(services).run)
-    collection = LogCollection(engine, logs)
+    housekeeping = Housekeeping(state.store, state.repositories, slots, releases, state.logs)
+    pushes = Pushes(settings, state.store, worker, builds, state.repositories, slots, housekeeping)
     return Platform(
         settings=settings,
         services=services,
         worker=worker,
-        router=RouterProcess(settings, client),
-        routes=routes,
-        router_client=client,
-        reconciler=reconciler,
-        collection=collection,
+        router=RouterProcess(settings, deployment.client),
+        routes=deployment.routes,
+        router_client=deployment.client,
+        reconciler=deployment.reconciler,
+        collection=LogCollection(backend.engine, state.logs),
         housekeeping=housekeeping,
-        ssh=ssh,
-        control=control,
+        ssh=GitServer(_ssh_options(settings), Keys(state.store), pushes, SshCommands(services)),
+        control=ControlServer(settings.control_socket, LocalCommands(services).run),
     )
+
+
+@dataclass(frozen=True)
+class State:
+    """What is kept in the state directory."""
+
+    store: Store
+    identity: str
+    """This server's name on an engine."""
+    logs: LogStore
+    build_logs: BuildLogs
+    repositories: Repositories
+
+
+async def _open_state(settings: Settings, stack: AsyncExitStack) -> State:
+    store = await _open_store(settings, stack)
+    logs = await stack.enter_async_context(LogStore(settings.data / "logs"))
+    build_logs = BuildLogs(settings.data / "builds")
+    stack.push_async_callback(build_logs.close)
+    repositories = Repositories(settings.data / "repositories")
+    return State(store, await store.server.identity(), logs, build_logs, repositories)
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
@@ -166,10 +161,99 @@ def make_stacks(settings: Settings) -> Stacks:
     return Stacks(ENGINE_SOCKET, extra_certificates(settings), lock_file=settings.data / "stack.lock")
 
 
-def _engine(settings: Settings, identity: str) -> Engine:
+@dataclass(frozen=True)
+class Backend:
+    """Where images are made and run: what `CYGNI_ENGINE` chooses."""
+
+    engine: Engine
+    builder: ImageBuilder
+    images: ImageStore
+    stacks: BaseImages
+
+
+async def _make_backend(settings: Settings, identity: str, stack: AsyncExitStack) -> Backend:
     if settings.engine == "docker":
-        return DockerEngine(ENGINE_SOCKET, identity, settings.network)
+        engine = DockerEngine(ENGINE_SOCKET, identity, settings.network)
+        stack.push_async_callback(engine.close)
+        builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
+        stack.push_async_callback(builder.close)
+        stacks = await stack.enter_async_context(make_stacks(settings))
+        return Backend(engine, builder, builder.images, stacks)
+    if settings.engine == "memory":
+        images = MemoryImages(settings.data / "memory-images.json")
+        machine = Machine(programs_of(images))
+        stack.callback(machine.close)
+        return Backend(MemoryEngine(machine, identity), MemoryBuilder(images), images, NoStacks())
     raise StartError(messages.engine_not_here(settings.engine))
+
+
+def programs_of(images: MemoryImages) -> Programs:
+    """What recorded images do when they run: what their tree says, or the default."""
+
+    def program(image: str, command: tuple[str, ...]) -> Program | None:
+        del command
+        found = images.record(image)
+        if found is None:
+            return None
+        try:
+            return parse(found.program) if found.program else Program()
+        except ProgramError as error:
+            raise EngineError(f"{PROGRAM_FILE}: {error}") from error
+
+    return program
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What moves running instances and routes."""
+
+    client: RouterClient
+    routes: RouterRoutes
+    manifests: Manifests
+    report: Reports
+    retirements: Retirements
+    rollout: Rollout
+    reconciler: Reconciler
+
+
+def _make_deployment(settings: Settings, state: State, engine: Engine, stack: AsyncExitStack) -> Deployment:
+    client = RouterClient(settings.router_socket)
+    stack.push_async_callback(client.close)
+    manifests = Manifests(settings, state.store, lambda: client.http_port)
+    routes = RouterRoutes(client, state.store, manifests)
+    report = Reports(state.logs)
+    retirements = Retirements(report)
+    stack.push_async_callback(retirements.close)
+    desired = Desired(state.store, manifests, retirements.busy)
+    table = RouteTable(engine, routes)
+    rollout = Rollout(engine, table, Launcher(engine, table))
+    reconciler = Reconciler(engine, table, desired, report)
+    retirements.tell(reconciler.mark)
+    return Deployment(client, routes, manifests, report, retirements, rollout, reconciler)
+
+
+def _make_work(
+    settings: Settings, state: State, backend: Backend, deployment: Deployment
+) -> tuple[Worker, Releases]:
+    """Return the worker, which knows every kind of job, and the use cases of the deploy lane."""
+    store = state.store
+    images = Images(settings, state.identity, store, backend.stacks, backend.builder, backend.images)
+    concurrency = {Lane.BUILD: settings.build_slots * 4, Lane.DEPLOY: DEPLOYS_AT_ONCE}
+    worker = Worker(store, {}, owner=uuid4().hex, concurrency=concurrency)
+    lane = DeployLane(store, worker)
+    releases = Releases(
+        store,
+        deployment.manifests,
+        deployment.rollout,
+        deployment.retirements,
+        images,
+        deployment.report,
+        kept=settings.releases_kept,
+    )
+    pipeline = Pipeline(Sources(settings, store, state.repositories), images, releases, lane)
+    teardown = Teardown(store, releases, deployment.routes, images, state.repositories, state.logs)
+    worker.register(Handlers(store, state.build_logs, pipeline, releases, lane, teardown).kinds())
+    return worker, releases
 
 
 def _ssh_options(settings: Settings) -> GitServerOptions:

@@ -10,13 +10,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from buildpacks.buildkit.client import EngineRequestError, EngineUnavailableError
-from buildpacks.buildkit.images import Images as EngineImages
 from buildpacks.classify import classify
 from buildpacks.plan import BuildSettings, Catalog, Failure, Plan, Process
 from buildpacks.planner import plan as make_plan
-from buildpacks.ports import BuildFailedError, BuildLimits, BuildRequest, BuiltImage, ImageBuilder
+from buildpacks.ports import (
+    BaseImages,
+    BuildFailedError,
+    BuildLimits,
+    BuildRequest,
+    BuiltImage,
+    ImageBuilder,
+    ImageStore,
+)
 from buildpacks.render import render
-from buildpacks.stacks.stack import StackError, Stacks
+from buildpacks.stacks.stack import StackError
 from config import Settings
 from cygni import messages
 from cygni.domain.errors import BuildError
@@ -58,9 +65,9 @@ class Images:
         settings: Settings,
         server: str,
         store: Store,
-        stacks: Stacks,
+        stacks: BaseImages,
         builder: ImageBuilder,
-        images: EngineImages,
+        images: ImageStore,
     ) -> None:
         self._settings = settings
         self._server = server

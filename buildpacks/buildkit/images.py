@@ -7,21 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from buildpacks.buildkit.client import EngineClient, EngineRequestError
-from buildpacks.ports import BuiltImage
+from buildpacks.ports import BuiltImage, Image
 
 _NOT_FOUND = 404
 _LONG_CALL_SECONDS = 600.0
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image on the engine. `created` is in seconds since the epoch."""
-
-    id: str
-    tags: tuple[str, ...]
-    labels: Mapping[str, str]
-    size: int
-    created: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +10,7 @@ from typing import Self
 from buildpacks.buildkit.client import DEFAULT_SOCKET, EngineRequestError
 from buildpacks.buildkit.engine import BuildKitBuilder
 from buildpacks.buildkit.progress import INDENT
-from buildpacks.ports import Announce, BuildFailedError, BuildRequest, Entry
+from buildpacks.ports import Announce, BuildFailedError, BuildRequest, Entry, StackImages
 from buildpacks.stacks import bootstrap, lock
 from buildpacks.stacks.recipe import LABEL, Recipe
 
@@ -22,14 +21,6 @@ _BOOTSTRAP_SECONDS = 1200.0
 
 class StackError(Exception):
     """The base images are not there and could not be made; the text says what to do."""
-
-
-@dataclass(frozen=True)
-class StackImages:
-    """Names for `FROM`: what builds run on, what apps run on."""
-
-    build: str
-    run: str
 
 
 class Stacks:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -15,8 +16,8 @@ import docker.errors
 import requests
 import structlog
 
+from deployer.addresses import AddressPool
 from deployer.docker import containers, sockets
-from deployer.docker.addresses import AddressPool
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
 from deployer.ports import Address, Announce, EngineError, Event, Instance, LogLine
@@ -47,6 +48,7 @@ class DockerEngine:
         self._restarts: Counter[str] = Counter()
         self._inits: dict[str, bool] = {}
         self._one_offs: set[str] = set()
+        self._stopping: Counter[str] = Counter()
         self._removals: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:
@@ -193,7 +195,9 @@ class DockerEngine:
         return found
 
     def _instance(self, inspected: dict[str, Any]) -> Instance:
-        return containers.instance(inspected, self._network, self._restarts[inspected["Id"]])
+        found = inspected["Id"]
+        seen = containers.instance(inspected, self._network, self._restarts[found])
+        return replace(seen, state="stopping") if found in self._stopping else seen
 
     async def inspect(self, instance_id: str) -> Instance | None:
         """Return one instance as it is now, None when it is gone."""
@@ -204,9 +208,15 @@ class DockerEngine:
 
     async def stop(self, instance: Instance, timeout: float) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
-        with suppress(_GoneError):
-            await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
-        await self._remove(instance.id)
+        self._stopping[instance.id] += 1
+        try:
+            with suppress(_GoneError):
+                await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
+            await self._remove(instance.id)
+        finally:
+            self._stopping[instance.id] -= 1
+            if not self._stopping[instance.id]:
+                del self._stopping[instance.id]
         self._pool.rest(instance.id, instance.app_id)
         del self._restarts[instance.id]
 
@@ -216,6 +226,8 @@ class DockerEngine:
 
     async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
         """Start an instance again, at the same address; one that still runs is stopped first."""
+        if instance.id in self._stopping:
+            raise EngineError(f"{instance.name} is being stopped")
         try:
             await self._call(lambda api: api.restart(instance.id, timeout=round(timeout)), timeout + _GRACE)
         except _GoneError as error:

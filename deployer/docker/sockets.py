@@ -8,6 +8,8 @@ from pathlib import Path
 from deployer.ports import Address
 
 _LISTEN = "0A"
+_RESOLVER = "127.0.0.11"
+"""The engine's own name server listens there in every container of a network that was made; it is no process's."""
 
 
 def listening(pid: int) -> list[Address]:
@@ -18,7 +20,7 @@ def listening(pid: int) -> list[Address]:
             text = Path(f"/proc/{pid}/net/{table}").read_text()
         except OSError:
             continue
-        found += list(_parse(text))
+        found += [address for address in _parse(text) if address.host != _RESOLVER]
     return sorted(set(found), key=lambda address: (address.port, address.host))
 
 

@@ -87,14 +87,18 @@ class Streams:
                 if data:
                     yield _line(kind, data)
 
-    async def events(self) -> AsyncGenerator[Event, None]:
-        """Events of this server's containers from now on.
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Events of this server's containers from now on; the engine repeats what comes before the first look.
 
         Raises:
             EngineError: the stream broke.
         """
+        return self._events(datetime.now(UTC))
+
+    async def _events(self, since: datetime) -> AsyncGenerator[Event, None]:
         filters = {"type": ["container"], "event": list(_EVENTS), "label": [f"cygni.server={self._server}"]}
-        async with self._request("GET", "/events", {"filters": json.dumps(filters)}) as answer:
+        parameters = {"filters": json.dumps(filters), "since": f"{since.timestamp():.6f}"}
+        async with self._request("GET", "/events", parameters) as answer:
             async for line in answer.content:
                 if (event := _event(json.loads(line))) is not None:
                     yield event

@@ -1,6 +1,5 @@
 """The Docker engine's own network, and one-offs on it."""
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from ipaddress import IPv4Network
@@ -46,11 +45,6 @@ async def engine(network: str) -> AsyncIterator[DockerEngine]:
                 container.remove(force=True)
             for found in client.networks.list(names=[f"cygni-{server}"]):
                 found.remove()
-
-
-@pytest.fixture
-def subnet() -> str:
-    return f"10.{random.randrange(100, 190)}.{random.randrange(256)}.0/24"
 
 
 async def silent(line: str) -> None:

@@ -10,7 +10,7 @@ PACKAGES = ["config", "gitserver", "buildpacks", "deployer", "router", "cygni"]
 MODULE_LINES = 400
 FUNCTION_LINES = 60
 
-OVERSIZED = {"cygni/app.py:build"}
+OVERSIZED: set[str] = set()
 """Known debts: each must go, none may be added."""
 
 HOSTS = [

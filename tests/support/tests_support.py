@@ -210,6 +210,8 @@ class Server:
 
     def clean_engine(self) -> None:
         """Remove what this server left on the engine."""
+        if self.settings.get("CYGNI_ENGINE") == "memory":
+            return
         label = {"label": f"cygni.server={self.identity}"}
         with engine() as client:
             for container in client.containers.list(all=True, filters=label):
