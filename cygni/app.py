@@ -60,7 +60,6 @@ from router.client import RouterClient
 OPERATOR = "operator"
 DEPLOYS_AT_ONCE = 4
 STOP_GRACE = 10.0
-ENGINE_SOCKET = Path("/var/run/docker.sock")
 
 log = structlog.get_logger()
 
@@ -109,7 +108,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     reconciler = Reconciler(engine, table, desired, report)
     retirements.tell(reconciler.mark)
 
-    builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
+    builder = BuildKitBuilder(settings.docker_socket, slots=settings.build_slots)
     stack.push_async_callback(builder.close)
     stacks = await stack.enter_async_context(make_stacks(settings))
     images = Images(settings, identity, store, stacks, builder, builder.images)
@@ -163,12 +162,14 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
 
 def make_stacks(settings: Settings) -> Stacks:
     """The base images of the server's engine."""
-    return Stacks(ENGINE_SOCKET, extra_certificates(settings), lock_file=settings.data / "stack.lock")
+    return Stacks(
+        settings.docker_socket, extra_certificates(settings), lock_file=settings.data / "stack.lock"
+    )
 
 
 def _engine(settings: Settings, identity: str) -> Engine:
     if settings.engine == "docker":
-        return DockerEngine(ENGINE_SOCKET, identity, settings.network)
+        return DockerEngine(settings.docker_socket, identity, settings.network)
     raise StartError(messages.engine_not_here(settings.engine))
 
 

@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -228,6 +231,25 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+def free_subnet() -> str:
+    """A subnet that no network of the engine or the machine has.
+
+    A server makes its network with its first instance, so another run may choose meanwhile: chosen at random
+    out of 60,000, two hardly ever meet. The default of a real server is left alone.
+    """
+    with engine() as client:
+        pools = [pool for net in client.networks.list() for pool in (net.attrs["IPAM"]["Config"] or ())]
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
+    words = [pool["Subnet"] for pool in pools if "Subnet" in pool] + re.findall(
+        r"^\d\S*", routes, re.MULTILINE
+    )
+    taken = [ip_network(word, strict=False) for word in ["10.213.0.0/16", *words]]
+    while True:
+        subnet = ip_network(f"10.{random.randrange(16, 256)}.{random.randrange(256)}.0/24")
+        if not any(subnet.overlaps(other) for other in taken if isinstance(other, IPv4Network)):
+            return str(subnet)
 
 
 class Load:
