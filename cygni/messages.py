@@ -56,7 +56,8 @@ def disk_almost_full(free: int, reserve: int) -> str:
     """Too little space to accept objects or to build."""
     return (
         f"The server's disk is almost full: {free >> 20} MiB free, {reserve >> 20} MiB must stay. "
-        "Nothing was received. Free some space (`docker system df` shows images and caches), then push again."
+        "Nothing of this push was kept. An operator frees some space (`docker system df` shows images and caches); "
+        "then push again."
     )
 
 
@@ -110,6 +111,32 @@ def engine_down(reason: str) -> str:
         f"The container engine does not answer ({reason}). Nothing was changed and what runs goes on. "
         "An operator starts it with `systemctl start docker`; then push again."
     )
+
+
+def no_stack(reason: str) -> str:
+    """The base images that every build starts from are missing."""
+    return (
+        f"{reason}\nBuilds start from them, so nothing was built and what runs goes on. "
+        "An operator makes them with `cygni stack:build`; then push again."
+    )
+
+
+def build_failed(cause: str, reason: str, step: str) -> str:
+    """What stopped the build, in a line or a few."""
+    if cause == "exit":
+        return f"A step of the build failed with {reason}: {step}"
+    return reason[:1].upper() + reason[1:]
+
+
+BUILD_ADVICE = {
+    "exit": "Its output is above. Fix what it complains about, then push again.",
+    "timeout": "Make the build finish sooner, or have an operator raise CYGNI_BUILD_TIMEOUT; then push again.",
+    "log": "Output that does not end is taken for a mistake. Print less (`--quiet`, or into a file), then push again.",
+    "context": "Remove what the app does not need from the repository, or name it in .dockerignore; then push again.",
+    "syntax": "Fix the Dockerfile, then push again.",
+    "cancelled": "Push again to build it after all.",
+    "disk": "An operator frees some space (`docker system df` shows images and caches); then push again.",
+}
 
 
 def build_interrupted() -> str:
