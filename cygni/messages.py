@@ -105,11 +105,11 @@ def push_rejected(app: str) -> str:
 # Building
 
 
-def engine_down(reason: str) -> str:
+def engine_down(reason: str, then: str = "push again") -> str:
     """Docker does not answer."""
     return (
         f"The container engine does not answer ({reason}). Nothing was changed and what runs goes on. "
-        "An operator starts it with `systemctl start docker`; then push again."
+        f"An operator starts it with `systemctl start docker`; then {then}."
     )
 
 
@@ -323,7 +323,8 @@ ADVICE = {
     "wrong-port": "Listen on the port in $PORT, which the platform sets; do not choose one.",
     "unhealthy": "Make the health path answer 2xx or 3xx, or change it: health:set -a {app} path=/…",
     "out-of-memory": "It needs more memory than its limit. Use less at start, for example fewer server workers.",
-    "engine": "The container engine had a problem; see the server's log. Trying again may help.",
+    "engine": "The container engine had a problem. Trying again may help; "
+    "if not, an operator looks at `systemctl status docker` and the server's log.",
     "timeout": "Make it finish sooner, then push again.",
 }
 

@@ -16,6 +16,7 @@ import requests
 import structlog
 
 from deployer.docker import containers, sockets
+from deployer.docker.absence import no_answer
 from deployer.docker.addresses import AddressPool
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
@@ -317,7 +318,7 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise EngineError(str(error.explanation or error), transient=error.is_server_error()) from error
         except (docker.errors.DockerException, requests.RequestException, TimeoutError, OSError) as error:
-            raise EngineError(f"the engine does not answer: {error}", transient=True) from error
+            raise EngineError(no_answer(error), transient=True) from error
 
     def _connected(self, work: Callable[[docker.APIClient], T]) -> T:
         if self._client is None:

@@ -233,6 +233,41 @@ def engine() -> Iterator[docker.DockerClient]:
         client.close()
 
 
+class Push(threading.Thread):
+    """A push in the background, with its output as it comes."""
+
+    def __init__(self, server: Server, work: Repository, name: str) -> None:
+        super().__init__()
+        self._process = subprocess.Popen(
+            ["git", "-C", str(work.path), "push", "--progress", server.url(name), "main"],
+            env={**os.environ, **server.push_environment()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.output = ""
+        self.start()
+
+    def run(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.output += line
+        self._process.stdout.close()
+
+    @property
+    def code(self) -> int:
+        self.join(60)
+        return self._process.wait(60)
+
+
+def command_lines(marker: str) -> list[str]:
+    """Command lines of this machine's processes that hold the marker, also inside of builds and containers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if marker in line:
+                found.append(line)
+    return found
+
+
 def free_subnet() -> str:
     """A subnet that no network of the engine or the machine has.
 
