@@ -47,7 +47,7 @@ from cygni.slots import PushSlots
 from cygni.sources import Sources
 from cygni.store import Store
 from cygni.teardown import Teardown
-from deployer.docker import DockerEngine
+from deployer.docker import DockerEngine, Leaving
 from deployer.launch import Launcher
 from deployer.ports import Engine
 from deployer.reconcile import Reconciler
@@ -97,7 +97,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     stack.push_async_callback(client.close)
     manifests = Manifests(settings, store, lambda: client.http_port)
     routes = RouterRoutes(client, store, manifests)
-    engine = _engine(settings, identity)
+    collection = LogCollection(logs)
+    engine = _engine(settings, identity, collection.last_lines)
+    collection.follow(engine)
     stack.push_async_callback(engine.close)
     report = Reports(logs)
     retirements = Retirements(report)
@@ -136,7 +138,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     pushes = Pushes(settings, store, worker, builds, repositories, slots, housekeeping)
     ssh = GitServer(_ssh_options(settings), Keys(store), pushes, SshCommands(services))
     control = ControlServer(settings.control_socket, LocalCommands(services).run)
-    collection = LogCollection(engine, logs)
     return Platform(
         settings=settings,
         services=services,
@@ -167,9 +168,9 @@ def make_stacks(settings: Settings) -> Stacks:
     )
 
 
-def _engine(settings: Settings, identity: str) -> Engine:
+def _engine(settings: Settings, identity: str, leaving: Leaving) -> Engine:
     if settings.engine == "docker":
-        return DockerEngine(settings.docker_socket, identity, settings.network)
+        return DockerEngine(settings.docker_socket, identity, settings.network, leaving=leaving)
     raise StartError(messages.engine_not_here(settings.engine))
 
 

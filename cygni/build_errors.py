@@ -29,10 +29,12 @@ def failed(error: BuildFailedError) -> BuildError:
     )
 
 
-def engine_down(error: BuildFailedError | EngineUnavailableError | EngineRequestError) -> BuildError:
+def engine_down(
+    error: BuildFailedError | EngineUnavailableError | EngineRequestError, then: str = "push again"
+) -> BuildError:
     """The engine did not answer, refused, or went away."""
     return BuildError(
-        messages.engine_down(str(error)),
+        messages.engine_down(str(error), then),
         failure_id="build/engine",
         headline="the container engine does not answer",
     )

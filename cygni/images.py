@@ -194,7 +194,7 @@ class Images:
             for _, name in await self._names(app_id):
                 await self._images.remove(name, force=True)
         except (EngineUnavailableError, EngineRequestError) as error:
-            raise _engine_error(error) from error
+            raise build_errors.engine_down(error, "try again") from error
 
     async def collect(self, app: App, keep: set[str]) -> None:
         """Remove the app's images that no release within the rollback window refers to.
@@ -208,7 +208,7 @@ class Images:
                     with suppress(EngineRequestError):  # a container of it is still being stopped: next time
                         await self._images.remove(name)
         except EngineUnavailableError as error:
-            raise _engine_error(error) from error
+            raise build_errors.engine_down(error, "try again") from error
 
     async def _names(self, app_id: str) -> list[tuple[str, str]]:
         """The app's images as `(id, name)`, by the names that this server gave.

@@ -3,6 +3,6 @@
 May import: deployer, config.
 """
 
-from deployer.docker.engine import DockerEngine
+from deployer.docker.engine import DockerEngine, Leaving
 
-__all__ = ["DockerEngine"]
+__all__ = ["DockerEngine", "Leaving"]

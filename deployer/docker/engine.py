@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -31,11 +31,18 @@ _GRACE = 10
 log = structlog.get_logger()
 
 
+Leaving = Callable[[Instance], Awaitable[None]]
+"""Called with an instance that has ended, before it is removed with its output."""
+
+
 class DockerEngine:
     """Containers of one server on one machine. Those of other servers on the same engine are never touched."""
 
-    def __init__(self, socket: Path, server: str, network: IPv4Network) -> None:
+    def __init__(
+        self, socket: Path, server: str, network: IPv4Network, *, leaving: Leaving | None = None
+    ) -> None:
         self._server = server
+        self._leaving = leaving or _nobody
         self._subnet = network
         self._network = f"cygni-{server}"
         self._network_ready = False
@@ -207,6 +214,7 @@ class DockerEngine:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
         with suppress(_GoneError):
             await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
+            await self._leaving(instance)
         await self._remove(instance.id)
         self._pool.rest(instance.id, instance.app_id)
         del self._restarts[instance.id]
@@ -326,6 +334,10 @@ class DockerEngine:
                 self._url, version="auto", timeout=_CALL_SECONDS, max_pool_size=_THREADS
             )
         return work(self._client)
+
+
+async def _nobody(instance: Instance) -> None:
+    """Nobody wants the output of what is removed."""
 
 
 class _GoneError(EngineError):

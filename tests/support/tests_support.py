@@ -197,7 +197,7 @@ class Server:
     ) -> list[docker.models.containers.Container]:
         labels = [f"cygni.server={self.identity}", *([f"cygni.app={app}"] if app else [])]
         with engine() as client:
-            return client.containers.list(all=everything, filters={"label": labels})
+            return client.containers.list(all=everything, filters={"label": labels}, ignore_removed=True)
 
     def images(self, app: str) -> list[str]:
         label = [f"cygni.server={self.identity}", f"cygni.app={app}"]
