@@ -75,6 +75,10 @@ class MemoryImages:
             )
         ]
 
+    async def folder(self) -> Path:
+        """Where the records are."""
+        return self._file.parent
+
     def record(self, name: str) -> Record | None:
         """Return what is kept of an image, by its id or tag."""
         if name in self._records:

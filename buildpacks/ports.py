@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 Announce = Callable[[str], Awaitable[None]]
@@ -70,7 +71,10 @@ class BuildLimits:
     seconds: float = 900
     memory_bytes: int = 2 << 30
     cpu_shares: int = 512
-    log_bytes: int = 64 << 20
+    log_bytes: int = 16 << 20
+    """Of all steps together."""
+    flood_seconds: float = 120
+    """What is left to a step that began with more output than the engine shows, and shows nothing any more."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class BuildFailedError(Exception):
     """A build ended without an image.
 
     `cause`: `exit` (a step returned `exit_code`), `timeout`, `memory`, `cancelled`, `log` (endless output),
-    `context` (the tree is over a limit), `syntax` (the Dockerfile), `engine` (the engine went away).
+    `context` (the tree is over a limit), `syntax` (the Dockerfile), `disk` (the engine's is full), `engine` (it went
+    away).
     `tail` is the end of the failing step's output, redacted.
     """
 
@@ -176,6 +181,10 @@ class ImageStore(Protocol):
 
     async def list(self, labels: Mapping[str, str]) -> Sequence[Image]:
         """Images that have all of these labels; an empty value means any."""
+        ...
+
+    async def folder(self) -> Path:
+        """Where the images are kept, on the engine's machine."""
         ...
 
 

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 picks a free one.")
     https_port: int | None = Field(default=None, ge=0, le=65535, description="HTTPS port; off unless set.")
     engine: Literal["docker", "ecs", "memory"] = Field(default="docker", description="Where apps run.")
+    docker_socket: Path = Field(
+        default=Path("/var/run/docker.sock"), description="Unix socket of the Docker engine."
+    )
     database_url: str | None = Field(
         default=None, description="SQLAlchemy URL; SQLite in the state directory unless set."
     )

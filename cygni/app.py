@@ -52,7 +52,7 @@ from cygni.teardown import Teardown
 from deployer.docker import DockerEngine
 from deployer.launch import Launcher
 from deployer.memory import Machine, MemoryEngine, Program, ProgramError, Programs, parse
-from deployer.ports import Engine, EngineError
+from deployer.ports import Engine, EngineError, Leaving
 from deployer.reconcile import Reconciler
 from deployer.rollout import Rollout
 from deployer.routetable import RouteTable
@@ -63,7 +63,6 @@ from router.client import RouterClient
 OPERATOR = "operator"
 DEPLOYS_AT_ONCE = 4
 STOP_GRACE = 10.0
-ENGINE_SOCKET = Path("/var/run/docker.sock")
 
 log = structlog.get_logger()
 
@@ -92,7 +91,9 @@ class Platform:
 async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     """Make every part and hand each what it needs; `stack` closes them in reverse."""
     state = await _open_state(settings, stack)
-    backend = await _make_backend(settings, state.identity, stack)
+    collection = LogCollection(state.logs)
+    backend = await _make_backend(settings, state.identity, collection.last_lines, stack)
+    collection.follow(backend.engine)
     deployment = _make_deployment(settings, state, backend.engine, stack)
     worker, releases = _make_work(settings, state, backend, deployment)
     operations = Operations(state.store, worker, state.build_logs)
@@ -120,7 +121,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         routes=deployment.routes,
         router_client=deployment.client,
         reconciler=deployment.reconciler,
-        collection=LogCollection(backend.engine, state.logs),
+        collection=collection,
         housekeeping=housekeeping,
         ssh=GitServer(_ssh_options(settings), Keys(state.store), pushes, SshCommands(services)),
         control=ControlServer(settings.control_socket, LocalCommands(services).run),
@@ -158,7 +159,9 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
 
 def make_stacks(settings: Settings) -> Stacks:
     """The base images of the server's engine."""
-    return Stacks(ENGINE_SOCKET, extra_certificates(settings), lock_file=settings.data / "stack.lock")
+    return Stacks(
+        settings.docker_socket, extra_certificates(settings), lock_file=settings.data / "stack.lock"
+    )
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,13 @@ class Backend:
     stacks: BaseImages
 
 
-async def _make_backend(settings: Settings, identity: str, stack: AsyncExitStack) -> Backend:
+async def _make_backend(
+    settings: Settings, identity: str, leaving: Leaving, stack: AsyncExitStack
+) -> Backend:
     if settings.engine == "docker":
-        engine = DockerEngine(ENGINE_SOCKET, identity, settings.network)
+        engine = DockerEngine(settings.docker_socket, identity, settings.network, leaving=leaving)
         stack.push_async_callback(engine.close)
-        builder = BuildKitBuilder(ENGINE_SOCKET, slots=settings.build_slots)
+        builder = BuildKitBuilder(settings.docker_socket, slots=settings.build_slots)
         stack.push_async_callback(builder.close)
         stacks = await stack.enter_async_context(make_stacks(settings))
         return Backend(engine, builder, builder.images, stacks)
@@ -183,7 +188,9 @@ async def _make_backend(settings: Settings, identity: str, stack: AsyncExitStack
         images = MemoryImages(settings.data / "memory-images.json")
         machine = Machine(programs_of(images))
         stack.callback(machine.close)
-        return Backend(MemoryEngine(machine, identity), MemoryBuilder(images), images, NoStacks())
+        return Backend(
+            MemoryEngine(machine, identity, leaving=leaving), MemoryBuilder(images), images, NoStacks()
+        )
     raise StartError(messages.engine_not_here(settings.engine))
 
 
@@ -251,7 +258,9 @@ def _make_work(
         kept=settings.releases_kept,
     )
     pipeline = Pipeline(Sources(settings, store, state.repositories), images, releases, lane)
-    teardown = Teardown(store, releases, deployment.routes, images, state.repositories, state.logs)
+    teardown = Teardown(
+        store, releases, deployment.routes, images, state.repositories, state.logs, state.build_logs
+    )
     worker.register(Handlers(store, state.build_logs, pipeline, releases, lane, teardown).kinds())
     return worker, releases
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from cygni import messages
+from cygni import engine_errors, messages
 from cygni.domain.errors import BuildError, NotFoundError, UserError
 from cygni.domain.models import App, Build, BuildStatus, Job
 from cygni.jobs import JobKind
@@ -108,7 +108,8 @@ class Handlers:
         async def handle(job: Job) -> str | None:
             app = await self._require_app(job)
             async with self._narrator(job.id) as say:
-                return await operate(app, job, say)
+                with engine_errors.explained():
+                    return await operate(app, job, say)
 
         return handle
 

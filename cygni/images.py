@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import hmac
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from buildpacks.buildkit.client import EngineRequestError, EngineUnavailableError
-from buildpacks.classify import classify
 from buildpacks.plan import BuildSettings, Catalog, Failure, Plan, Process
 from buildpacks.planner import plan as make_plan
 from buildpacks.ports import (
@@ -25,8 +26,7 @@ from buildpacks.ports import (
 from buildpacks.render import render
 from buildpacks.stacks.stack import StackError
 from config import Settings
-from cygni import messages
-from cygni.domain.errors import BuildError
+from cygni import build_errors
 from cygni.domain.models import App, BuildStatus, ProcessType
 from cygni.output import Narrator
 from cygni.sources import Source
@@ -36,8 +36,6 @@ STACK_LABEL = "cygni.stack"
 SECRETS_ID = "app-env"
 SECRETS_HASH = "CYGNI_SECRETS_HASH"
 KEY_LENGTH = 24
-LOG_BYTES = 4 << 20
-"""Output of one build; more is taken for endless."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class Images:
         names = frozenset(source.config)
         result = await asyncio.to_thread(make_plan, source.tree, BuildSettings(), names)
         if isinstance(result, Failure):
-            raise _error(result)
+            raise build_errors.refused(result)
         return result
 
     def describe(self, plan: Plan) -> Iterator[str]:
@@ -102,15 +100,18 @@ class Images:
         """Build the plan, or find the image of an earlier build of the same input, and record the result.
 
         Raises:
-            BuildError: a step failed, a limit was met, the engine went away.
+            BuildError: the disk is almost full, a step failed, a limit was met, the engine went away.
         """
         began = time.monotonic()
         try:
+            await self._check_disk()
             stack = await self._stack(say)
             request = self._request(source, plan, stack)
             image = await self._images.inspect(request.tag)
-        except (EngineUnavailableError, EngineRequestError, StackError) as error:
-            raise _engine_error(error) from error
+        except StackError as error:
+            raise build_errors.no_stack(error) from error
+        except (EngineUnavailableError, EngineRequestError) as error:
+            raise build_errors.engine_down(error) from error
         if image is not None:
             await say.detail("The same source was built before; its image is used again")
         built = image or await self._run(request, say)
@@ -125,6 +126,13 @@ class Images:
         await self._record(source, plan, result)
         return result
 
+    async def _check_disk(self) -> None:
+        """The push may have taken what was free; an image takes more, where the engine keeps its own."""
+        for folder in (self._settings.data, await self._images.folder()):
+            free = await asyncio.to_thread(_free_bytes, folder)
+            if free is not None and free < self._settings.disk_reserve:
+                raise build_errors.disk_full(free, self._settings.disk_reserve)
+
     async def _stack(self, say: Narrator) -> str:
         """Make sure the base images are there; return what tells their versions apart."""
         names = await self._stacks.ensure(say.detail)
@@ -135,9 +143,7 @@ class Images:
         try:
             return await self._builder.build(request, say.raw)
         except BuildFailedError as error:
-            if error.cause == "engine":
-                raise _engine_error(error) from None
-            raise _explain(error) from None
+            raise build_errors.failed(error) from None
 
     def _request(self, source: Source, plan: Plan, stack: str) -> BuildRequest:
         app = source.app
@@ -195,7 +201,7 @@ class Images:
             for _, name in await self._names(app_id):
                 await self._images.remove(name, force=True)
         except (EngineUnavailableError, EngineRequestError) as error:
-            raise _engine_error(error) from error
+            raise build_errors.engine_down(error, "try again") from error
 
     async def collect(self, app: App, keep: set[str]) -> None:
         """Remove the app's images that no release within the rollback window refers to.
@@ -209,7 +215,7 @@ class Images:
                     with suppress(EngineRequestError):  # a container of it is still being stopped: next time
                         await self._images.remove(name)
         except EngineUnavailableError as error:
-            raise _engine_error(error) from error
+            raise build_errors.engine_down(error, "try again") from error
 
     async def _names(self, app_id: str) -> list[tuple[str, str]]:
         """The app's images as `(id, name)`, by the names that this server gave.
@@ -227,24 +233,13 @@ def shell_assignments(config: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(config.items()))
 
 
+def _free_bytes(folder: Path) -> int | None:
+    """None where this machine has no such folder, or this user may not ask: the engine may run elsewhere."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
 def _process_type(process: Process, plan: Plan) -> ProcessType:
     return ProcessType(process.type, process.argv, plan.port.exposed if process.type == "web" else None)
-
-
-def _explain(error: BuildFailedError) -> BuildError:
-    failure = classify(error.step, error.exit_code, error.tail)
-    text = "\n".join([str(error), *(failure.lines if failure else ())])
-    failure_id = failure.id if failure else f"build/{error.cause}"
-    return BuildError(text, failure_id=failure_id, headline=str(error).partition("\n")[0])
-
-
-def _error(failure: Failure) -> BuildError:
-    return BuildError("\n".join(failure.lines), failure_id=failure.id, headline=failure.title)
-
-
-def _engine_error(error: Exception) -> BuildError:
-    return BuildError(
-        messages.engine_down(str(error)),
-        failure_id="build/engine",
-        headline="the container engine does not answer",
-    )

@@ -56,7 +56,8 @@ def disk_almost_full(free: int, reserve: int) -> str:
     """Too little space to accept objects or to build."""
     return (
         f"The server's disk is almost full: {free >> 20} MiB free, {reserve >> 20} MiB must stay. "
-        "Nothing was received. Free some space (`docker system df` shows images and caches), then push again."
+        "Nothing of this push was kept. An operator frees some space (`docker system df` shows images and caches); "
+        "then push again."
     )
 
 
@@ -104,12 +105,38 @@ def push_rejected(app: str) -> str:
 # Building
 
 
-def engine_down(reason: str) -> str:
+def engine_down(reason: str, then: str = "push again") -> str:
     """Docker does not answer."""
     return (
         f"The container engine does not answer ({reason}). Nothing was changed and what runs goes on. "
-        "An operator starts it with `systemctl start docker`; then push again."
+        f"An operator starts it with `systemctl start docker`; then {then}."
     )
+
+
+def no_stack(reason: str) -> str:
+    """The base images that every build starts from are missing."""
+    return (
+        f"{reason}\nBuilds start from them, so nothing was built and what runs goes on. "
+        "An operator makes them with `cygni stack:build`; then push again."
+    )
+
+
+def build_failed(cause: str, reason: str, step: str) -> str:
+    """What stopped the build, in a line or a few."""
+    if cause == "exit":
+        return f"A step of the build failed with {reason}: {step}"
+    return reason[:1].upper() + reason[1:]
+
+
+BUILD_ADVICE = {
+    "exit": "Its output is above. Fix what it complains about, then push again.",
+    "timeout": "Make the build finish sooner, or have an operator raise CYGNI_BUILD_TIMEOUT; then push again.",
+    "log": "Output that does not end is taken for a mistake. Print less (`--quiet`, or into a file), then push again.",
+    "context": "Remove what the app does not need from the repository, or name it in .dockerignore; then push again.",
+    "syntax": "Fix the Dockerfile, then push again.",
+    "cancelled": "Push again to build it after all.",
+    "disk": "An operator frees some space (`docker system df` shows images and caches); then push again.",
+}
 
 
 def build_interrupted() -> str:
@@ -296,7 +323,8 @@ ADVICE = {
     "wrong-port": "Listen on the port in $PORT, which the platform sets; do not choose one.",
     "unhealthy": "Make the health path answer 2xx or 3xx, or change it: health:set -a {app} path=/…",
     "out-of-memory": "It needs more memory than its limit. Use less at start, for example fewer server workers.",
-    "engine": "The container engine had a problem; see the server's log. Trying again may help.",
+    "engine": "The container engine had a problem. Trying again may help; "
+    "if not, an operator looks at `systemctl status docker` and the server's log.",
     "timeout": "Make it finish sooner, then push again.",
 }
 

@@ -80,6 +80,14 @@ class Event:
     app_id: str = ""
 
 
+Leaving = Callable[[Instance], Awaitable[None]]
+"""Called by an engine with an instance that has ended, before it is removed with its output."""
+
+
+async def nobody(instance: Instance) -> None:
+    """For engines whose owner does not want the output of what is removed."""
+
+
 class Engine(Protocol):
     """Runs instances. Every call is idempotent or safe to repeat after a crash of the caller."""
 

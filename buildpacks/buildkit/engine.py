@@ -150,7 +150,7 @@ class _Run:
         self._output = output
         self._session = opened
         self._id = secrets.token_hex(16)
-        self._redactor = Redactor(request.secrets.values())
+        self._redactor = Redactor((*request.secrets.values(), *request.redact))
         self._progress = Progress(self._redactor)
         self._memory = MemoryWatch(groups, request.limits, self._progress.running)
         self._printed = 0
@@ -231,7 +231,10 @@ class _Run:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            await self._show(self._progress.due(time.monotonic()))
+            now = time.monotonic()
+            await self._show(self._progress.due(now))
+            if title := self._progress.flooding(now, self._request.limits.flood_seconds):
+                raise failure.endless_output(title)
 
     async def _watch_memory(self) -> None:
         title = await self._memory.exceeded()

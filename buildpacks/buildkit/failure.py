@@ -14,8 +14,8 @@ _WRAPPING = re.compile(
     r"^(?:failed to solve(?: with frontend [\w.-]+)?: |rpc error: code = \w+ desc = |failed to \w+ LLB definition: )+"
 )
 _KILLED = 137
+_DISK_FULL = "no space left on device"
 _ENGINE_FAULTS = (
-    "no space left on device",
     "transport is closing",
     "connection error",
     "read-only file system",
@@ -39,6 +39,8 @@ def from_engine(message: str, progress: Progress, limits: BuildLimits) -> BuildF
     code = _EXIT_CODE.search(text)
     if code is not None:
         return _exited(int(code[1]), failed, limits)
+    if _DISK_FULL in text:
+        return BuildFailedError("disk", _plain(text), step=failed.title, tail=failed.tail)
     if any(fault in text for fault in _ENGINE_FAULTS):
         return BuildFailedError(
             "engine", f"the build engine failed: {_plain(text)}", step=failed.title, tail=failed.tail
@@ -64,7 +66,14 @@ def too_much_output(progress: Progress, limits: BuildLimits) -> BuildFailedError
     """The build printed too much."""
     running = progress.running()
     step = running[0].title if running else ""
-    return BuildFailedError("log", f"the build printed more than {size_text(limits.log_bytes)}", step=step)
+    where = f" during {step}" if step else ""
+    text = f"the build printed more than {size_text(limits.log_bytes)}{where}"
+    return BuildFailedError("log", text, step=step)
+
+
+def endless_output(step: str) -> BuildFailedError:
+    """A step printed all that the engine shows of one, quickly, and went on."""
+    return BuildFailedError("log", f"endless output of {step}", step=step)
 
 
 def out_of_memory(step: str, limits: BuildLimits, tail: tuple[str, ...] = ()) -> BuildFailedError:

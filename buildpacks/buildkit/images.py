@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,13 @@ class Images:
 
     def __init__(self, client: EngineClient) -> None:
         self._client = client
+        self._folder: Path | None = None
+
+    async def folder(self) -> Path:
+        """Where the engine keeps images and containers, on its own machine. Asked for once."""
+        if self._folder is None:
+            self._folder = Path((await self._client.json("GET", "/info"))["DockerRootDir"])
+        return self._folder
 
     async def inspect(self, name: str) -> BuiltImage | None:
         """What an image's configuration says, None when it does not exist."""

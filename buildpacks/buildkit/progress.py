@@ -17,6 +17,10 @@ _TITLE_CHARS = 160
 _STEP = re.compile(r"^(\[[^\]]*\d+/\d+\]) (\S+)(.*)$", re.DOTALL)
 _FLAG = re.compile(r"--(?:mount|network|security)=\S+\s+")
 _CANCELLED = "context canceled"
+# The engine shows 1 MiB of a step, and of that 100 KiB a second. What it leaves out counts too: after more than
+# 1 MiB in the first second nothing is shown any more.
+_CLIPPED = re.compile(rb"\[output clipped, log limit [^\]]+ reached\]\s*\Z")
+_FLOOD_BEGINS_SECONDS = 30.0
 
 
 @dataclass
@@ -27,6 +31,8 @@ class _Step:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     started: float | None = None
     ended: bool = False
+    first_output: float | None = None
+    clipped: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,26 @@ class Progress:
     def output(self, output: Output, now: float) -> list[str]:
         """Something a step printed."""
         step = self._steps.get(output.vertex)
-        return self._shown(step, step.lines.feed(output.data, now)) if step else []
+        if step is None:
+            return []
+        if step.first_output is None:
+            step.first_output = now
+        step.clipped = now if _CLIPPED.search(output.data) else None
+        return self._shown(step, step.lines.feed(output.data, now))
+
+    def flooding(self, now: float, seconds: float) -> str:
+        """The title of a step whose output was cut off when it had hardly begun, and has not come back.
+
+        Nothing else tells endless output from much output. A step that printed for a while before may go on:
+        the time limit ends it.
+        """
+        for step in self._steps.values():
+            if step.ended or step.clipped is None or step.first_output is None:
+                continue
+            early = step.clipped - step.first_output <= _FLOOD_BEGINS_SECONDS
+            if early and now - step.clipped >= seconds:
+                return f"{step.tag} {step.title}"
+        return ""
 
     def due(self, now: float) -> list[str]:
         """Unfinished lines that have waited long enough."""

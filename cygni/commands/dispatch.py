@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from cygni import messages
+from cygni import engine_errors, messages
 from cygni.commands.context import Context
 from cygni.commands.help import command_help
 from cygni.commands.parser import Invocation, UsageError, parse
@@ -93,4 +93,5 @@ async def _call(context: Context, invocation: Invocation, app: App | None) -> in
             positional.append(values.pop(argument.name))
         else:
             positional.append(argument.default)
-    return await command.function(*positional, **values)
+    with engine_errors.explained():
+        return await command.function(*positional, **values)

@@ -48,15 +48,19 @@ class Collector:
             self._tasks[instance.id] = asyncio.create_task(self._follow(instance), name=name)
 
     async def finish(self, instance: Instance, timeout: float) -> None:
-        """Wait until the output of an ended instance is stored, at most `timeout` seconds, and forget it.
+        """Wait until all that an ended instance printed is stored, at most `timeout` seconds.
 
-        Call it before the engine removes the instance, so that its last lines are not lost.
+        Call it before the engine removes the instance, so that its last lines are not lost, also where it ended
+        before anybody began to follow it. Calling it again stores nothing twice.
         """
-        task = self._tasks.pop(instance.id, None)
-        if task is not None:
-            await asyncio.wait([task], timeout=timeout)
-            await _cancel([task])
-        await self._store.forget(instance.app_id, instance.id)
+        await self.track(instance)
+        task = self._tasks[instance.id]
+        await asyncio.wait([task], timeout=timeout)
+        await _cancel([task])
+
+    async def forget(self, app_id: str, instance_id: str) -> None:
+        """The engine has removed this instance: it will not print again."""
+        await self._store.forget(app_id, instance_id)
 
     async def stop(self) -> None:
         """End all following; what was not stored yet is fetched again by the next start."""

@@ -18,9 +18,10 @@ import structlog
 
 from deployer.addresses import AddressPool
 from deployer.docker import containers, sockets
+from deployer.docker.absence import no_answer
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
-from deployer.ports import Address, Announce, EngineError, Event, Instance, LogLine
+from deployer.ports import Address, Announce, EngineError, Event, Instance, Leaving, LogLine, nobody
 
 T = TypeVar("T")
 
@@ -34,8 +35,11 @@ log = structlog.get_logger()
 class DockerEngine:
     """Containers of one server on one machine. Those of other servers on the same engine are never touched."""
 
-    def __init__(self, socket: Path, server: str, network: IPv4Network) -> None:
+    def __init__(
+        self, socket: Path, server: str, network: IPv4Network, *, leaving: Leaving | None = None
+    ) -> None:
         self._server = server
+        self._leaving = leaving or nobody
         self._subnet = network
         self._network = f"cygni-{server}"
         self._network_ready = False
@@ -212,6 +216,7 @@ class DockerEngine:
         try:
             with suppress(_GoneError):
                 await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
+                await self._leaving(instance)
             await self._remove(instance.id)
         finally:
             self._stopping[instance.id] -= 1
@@ -329,7 +334,7 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise EngineError(str(error.explanation or error), transient=error.is_server_error()) from error
         except (docker.errors.DockerException, requests.RequestException, TimeoutError, OSError) as error:
-            raise EngineError(f"the engine does not answer: {error}", transient=True) from error
+            raise EngineError(no_answer(error), transient=True) from error
 
     def _connected(self, work: Callable[[docker.APIClient], T]) -> T:
         if self._client is None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import aiohttp
 
+from deployer.docker.absence import no_answer
 from deployer.docker.containers import ONE_OFF, moment
 from deployer.ports import EngineError, Event, LogLine
 
@@ -117,7 +118,7 @@ class Streams:
             async with self._session.request(method, f"http://engine{path}", params=parameters) as answer:
                 yield answer
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise EngineError(f"the engine does not answer: {error}", transient=True) from error
+            raise EngineError(no_answer(error), transient=True) from error
 
 
 async def _frame(content: aiohttp.StreamReader) -> tuple[int, bytes] | None:

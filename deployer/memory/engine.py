@@ -11,7 +11,7 @@ from deployer.addresses import AddressPool
 from deployer.manifest import Manifest, Process
 from deployer.memory.container import Birth, Container
 from deployer.memory.machine import Machine
-from deployer.ports import Address, Announce, EngineError, Event, Instance, LogLine
+from deployer.ports import Address, Announce, EngineError, Event, Instance, Leaving, LogLine, nobody
 
 _HALF_OF_LOOPBACK = 128
 
@@ -25,8 +25,16 @@ def loopback(server: str) -> IPv4Network:
 class MemoryEngine:
     """Containers of one server on one machine; ends with nothing but the machine it was given."""
 
-    def __init__(self, machine: Machine, server: str, network: IPv4Network | None = None) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        server: str,
+        network: IPv4Network | None = None,
+        *,
+        leaving: Leaving | None = None,
+    ) -> None:
         self._machine = machine
+        self._leaving = leaving or nobody
         self._server = server
         self._pool = AddressPool(network or loopback(server))
         self._pool.known((item.birth.id, item.birth.host) for item in machine.of(server))
@@ -121,6 +129,7 @@ class MemoryEngine:
             self._stopping.add(instance.id)
             try:
                 await found.terminate(timeout)
+                await self._leaving(instance)
                 await self._call()
                 self._machine.remove(found)
             finally:

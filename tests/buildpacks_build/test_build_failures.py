@@ -132,9 +132,31 @@ async def test_endless_output_is_ended(
     )
     error = await failing(builder, request, screen)
     assert error.cause == "log"
-    assert str(error) == "the build printed more than 97.7 KB"
+    assert str(error).startswith("the build printed more than 97.7 KB during [2/2] RUN while")
     assert await gone(token)
     assert len(screen.text) < 200_000
+
+
+async def test_a_flood_that_the_engine_cuts_off_is_ended_soon_after(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
+    limits = BuildLimits(seconds=120, flood_seconds=5)
+    started = time.monotonic()
+    error = await failing(builder, request_for(f"RUN yes {token}", limits=limits), screen)
+    assert error.cause == "log"
+    assert str(error) == f"endless output of [2/2] RUN yes {token}"
+    assert screen.has("output clipped")
+    assert await gone(token)
+    assert time.monotonic() - started < 60
+    assert len(screen.text) < 3_000_000
+
+
+async def test_a_step_that_prints_too_much_and_ends_is_no_failure(
+    builder: BuildKitBuilder, request_for: RequestMaker, screen: Screen, token: str
+) -> None:
+    limits = BuildLimits(seconds=120, flood_seconds=5)
+    await builder.build(request_for(f"RUN yes {token} | head -c 200000000; : {token}", limits=limits), screen)
+    assert screen.has("output clipped")
 
 
 FILL = "x='a=[]\\nwhile 1:a.append(bytearray(1<<24))'; printf \"$x\" > /f.py; python3 /f.py; : "

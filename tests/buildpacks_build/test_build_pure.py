@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -110,6 +110,35 @@ def test_short_values_are_not_hidden() -> None:
     assert Redactor(["1", "true"]).text("1 true") == "1 true"
 
 
+@pytest.mark.parametrize("before", ["", "a", "ab", "user:"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_of_a_value_is_hidden_alone_and_inside_of_something_longer(
+    before: str, encode: Callable[[bytes], bytes]
+) -> None:
+    value = "p\u00e4ss?>word-\u00ff1234567"
+    shown = Redactor([value]).text(encode(f"{before}{value} and more".encode()).decode())
+    assert HIDDEN in shown
+    # What is left at its ends is decided by the neighbours too, and holds less than one character of the value.
+    kept = shown.split(HIDDEN)
+    assert len(kept) == 2
+    assert len(kept[0]) <= (len(before) * 8 + 5) // 6 + 1
+
+
+def test_base64_in_lines_is_hidden() -> None:
+    pem = "".join(f"{number:04} {'x' * 57}\n" for number in range(20))
+    lines = base64.encodebytes(pem.encode()).decode().splitlines()
+    assert Redactor([pem]).text("\n".join(lines)).count(HIDDEN) == len(lines)
+
+
+def test_many_long_values_do_not_slow_output_down() -> None:
+    redactor = Redactor([f"value {number} " + "x" * 1500 for number in range(200)])
+    stream = RedactedStream(redactor)
+    began = time.perf_counter()
+    for _ in range(200):
+        stream.feed("compiling something or other, line by line\n" * 10)
+    assert time.perf_counter() - began < 5
+
+
 def test_a_half_line_is_shown_after_a_while_and_not_again() -> None:
     lines = LineBuffer(NOTHING)
     assert lines.feed(b"waiting", 0) == []
@@ -184,6 +213,38 @@ def test_the_first_failing_step_counts_and_not_those_it_stopped() -> None:
     assert (error.step, error.exit_code) == ("[b 2/2] RUN y", 7)
 
 
+CLIPPED = b"\n[output clipped, log limit 1MiB reached]\n"
+
+
+def flooding_at(*output: tuple[float, bytes], ended: float | None = None) -> list[float]:
+    """The seconds at which a step counts as flooding that printed this."""
+    progress = Progress(NOTHING)
+    progress.vertex(vertex("[2/2] RUN yes", started=1.0))
+    for at, data in output:
+        progress.output(trace.Output("[2/2] RUN yes", data), at)
+    if ended is not None:
+        progress.vertex(vertex("[2/2] RUN yes", started=1.0, completed=ended))
+    return [at for at in range(0, 200, 10) if progress.flooding(at, seconds=30)]
+
+
+def test_a_step_that_begins_with_more_than_can_be_shown_and_goes_on_is_flooding() -> None:
+    assert flooding_at((0, b"y\n"), (11, CLIPPED))[0] == 50
+    assert flooding_at((0, b"y\ny" + CLIPPED.replace(b"1MiB", b"100KiB/s")))[0] == 30
+
+
+def test_a_step_that_printed_for_a_while_before_may_go_on() -> None:
+    assert flooding_at((0, b"y\n"), (100, CLIPPED)) == []
+
+
+def test_output_that_comes_back_was_only_too_fast() -> None:
+    fast = b"\n[output clipped, log limit 100KiB/s reached]\n"
+    assert flooding_at((0, fast), (20, b"done\n")) == []
+
+
+def test_a_flood_that_ended_is_none() -> None:
+    assert flooding_at((0, b"y\n"), (11, CLIPPED), ended=20.0) == []
+
+
 @pytest.mark.parametrize(
     ("message", "cause", "text"),
     [
@@ -191,7 +252,8 @@ def test_the_first_failing_step_counts_and_not_those_it_stopped() -> None:
         ('process "/bin/sh -c x" did not complete successfully: exit code: 2', "exit", "exit code 2"),
         ("failed to solve with frontend dockerfile.v0: failed to read dockerfile: x", "syntax", "failed to read dockerfile: x"),
         ("dockerfile parse error line 3: unknown instruction: FOO", "syntax", "line 3: unknown instruction: FOO"),
-        ("write /x: no space left on device", "engine", "no space left on device"),
+        ("write /x: no space left on device", "disk", "no space left on device"),
+        ("rpc error: transport is closing", "engine", "transport is closing"),
         ("context canceled", "cancelled", "the build was cancelled"),
     ],
 )  # fmt: skip

@@ -1,19 +1,16 @@
 """Fixtures of the end-to-end tests; the parts are in `tests_support`."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from tests_support import Repository, Server, running_server
+from tests_support import Repository, Server, free_subnet, running_server
 
 
 @pytest.fixture(scope="session")
 def networks() -> Callable[[], str]:
-    """A subnet of its own for every server of this run."""
-    numbers = iter(range(1, 200))
-    base = 200 + os.getpid() % 50
-    return lambda: f"10.{base}.{next(numbers)}.0/24"
+    """A subnet of its own for every server, whatever else runs on the engine."""
+    return free_subnet
 
 
 @pytest.fixture(scope="session")

@@ -9,35 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 from apps import app, says
-from tests_support import Load, Repository, Server, eventually
+from tests_support import Load, Push, Repository, Server, eventually
 
 pytestmark = [pytest.mark.docker, pytest.mark.kill]
 
 Make = Callable[[Mapping[str, str]], Repository]
-
-
-class Push(threading.Thread):
-    """A push in the background, with its output as it comes."""
-
-    def __init__(self, server: Server, work: Repository, name: str) -> None:
-        super().__init__()
-        self._process = subprocess.Popen(
-            ["git", "-C", str(work.path), "push", "--progress", server.url(name), "main"],
-            env={**os.environ, **server.push_environment()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-        self.output = ""
-        self.start()
-
-    def run(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.output += line
-        self._process.stdout.close()
-
-    @property
-    def code(self) -> int:
-        self.join(60)
-        return self._process.wait(60)
 
 
 @contextmanager

@@ -109,6 +109,23 @@ async def test_tracking_twice_stores_once(store: LogStore) -> None:
     assert len(tape.asked) == 1
 
 
+async def test_an_instance_that_nobody_followed_is_read_at_its_end_and_only_once(store: LogStore) -> None:
+    tape = Tape([line("too quick", 0), line("bye", 1)])
+    await tape.end()
+    collector = Collector(tape, store)
+    for _ in range(3):
+        await collector.finish(instance(), 5)
+    assert await texts(store) == ["too quick", "bye"]
+
+
+async def test_an_end_without_an_end_of_its_output_is_not_waited_for(store: LogStore) -> None:
+    tape = Tape([line("hello", 0)])
+    collector = Collector(tape, store)
+    async with asyncio.timeout(5):
+        await collector.finish(instance(), 0.2)
+    assert await texts(store) == ["hello"]
+
+
 async def test_a_restart_resumes_without_loss_or_repetition_at_any_point(tmp_path: Path) -> None:
     """Equal lines, equal instants, lines out of order by less than a second, a line that is split."""
     generator = random.Random(7)
@@ -199,13 +216,14 @@ async def test_an_engine_that_never_answers_is_given_up_until_tracked_again(
     await collector.stop()
 
 
-async def test_finishing_waits_for_the_last_lines_and_forgets(store: LogStore) -> None:
+async def test_finishing_waits_for_the_last_lines_and_forgetting_forgets(store: LogStore) -> None:
     tape = Tape([line(str(i), i) for i in range(5000)])
     collector = Collector(tape, store)
     await collector.track(instance())
     await tape.end()
     await collector.finish(instance(), 10)
     assert len(await texts(store)) == 5000
+    await collector.forget("app1", "i1")
     assert await store.checkpoint("app1", "i1") is None
 
 

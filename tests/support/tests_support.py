@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -194,7 +197,7 @@ class Server:
     ) -> list[docker.models.containers.Container]:
         labels = [f"cygni.server={self.identity}", *([f"cygni.app={app}"] if app else [])]
         with engine() as client:
-            return client.containers.list(all=everything, filters={"label": labels})
+            return client.containers.list(all=everything, filters={"label": labels}, ignore_removed=True)
 
     def images(self, app: str) -> list[str]:
         label = [f"cygni.server={self.identity}", f"cygni.app={app}"]
@@ -230,6 +233,60 @@ def engine() -> Iterator[docker.DockerClient]:
         yield client
     finally:
         client.close()
+
+
+class Push(threading.Thread):
+    """A push in the background, with its output as it comes."""
+
+    def __init__(self, server: Server, work: Repository, name: str) -> None:
+        super().__init__()
+        self._process = subprocess.Popen(
+            ["git", "-C", str(work.path), "push", "--progress", server.url(name), "main"],
+            env={**os.environ, **server.push_environment()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self.output = ""
+        self.start()
+
+    def run(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.output += line
+        self._process.stdout.close()
+
+    @property
+    def code(self) -> int:
+        self.join(60)
+        return self._process.wait(60)
+
+
+def command_lines(marker: str) -> list[str]:
+    """Command lines of this machine's processes that hold the marker, also inside of builds and containers."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if marker in line:
+                found.append(line)
+    return found
+
+
+def free_subnet() -> str:
+    """A subnet that no network of the engine or the machine has.
+
+    A server makes its network with its first instance, so another run may choose meanwhile: chosen at random
+    out of 60,000, two hardly ever meet. The default of a real server is left alone.
+    """
+    with engine() as client:
+        pools = [pool for net in client.networks.list() for pool in (net.attrs["IPAM"]["Config"] or ())]
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=True).stdout
+    words = [pool["Subnet"] for pool in pools if "Subnet" in pool] + re.findall(
+        r"^\d\S*", routes, re.MULTILINE
+    )
+    taken = [ip_network(word, strict=False) for word in ["10.213.0.0/16", *words]]
+    while True:
+        subnet = ip_network(f"10.{random.randrange(16, 256)}.{random.randrange(256)}.0/24")
+        if not any(subnet.overlaps(other) for other in taken if isinstance(other, IPv4Network)):
+            return str(subnet)
 
 
 class Load:
