@@ -124,7 +124,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     lane = DeployLane(store, worker)
     releases = Releases(store, manifests, rollout, retirements, images, report, kept=settings.releases_kept)
     pipeline = Pipeline(Sources(settings, store, repositories), images, releases, lane)
-    teardown = Teardown(store, releases, routes, images, repositories, logs)
+    teardown = Teardown(store, releases, routes, images, repositories, logs, build_logs)
     handlers = Handlers(store, build_logs, pipeline, releases, lane, teardown)
     worker.register(handlers.kinds())
 
