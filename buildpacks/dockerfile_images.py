@@ -3,7 +3,8 @@
 import re
 
 APP_NAMESPACE = "cygni"
-"""A part of the names of images that hold apps; no build may read those."""
+"""Images that hold apps have a part of this name, alone or with a server's (`cygni-0a1b2c3d/shop-TOKEN:KEY`); no
+build may read those."""
 
 PUBLIC_NAMESPACE = "cygni-stack"
 """First part of the names of images that any app may build from."""
@@ -28,7 +29,11 @@ def is_reference(image: str) -> bool:
 def is_foreign(image: str) -> bool:
     """Whether a reference names an app's image of this server, under any registry's name, or any image by its id."""
     components = re.split(r"[/:@]", image.lower())
-    return APP_NAMESPACE in components or _IMAGE_ID.fullmatch(image.lower()) is not None
+    return any(map(_holds_apps, components)) or _IMAGE_ID.fullmatch(image.lower()) is not None
+
+
+def _holds_apps(component: str) -> bool:
+    return component.partition("-")[0] == APP_NAMESPACE and component != PUBLIC_NAMESPACE
 
 
 def builder_variables(architecture: str) -> dict[str, str | None]:

@@ -51,10 +51,12 @@ class Housekeeping:
 
     async def _rounds(self) -> None:
         while True:
-            await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            # At the start too: a server that is restarted every few hours must tidy as well.
             with _reported("server"):
                 await self._store.jobs.prune(JOBS_KEPT)
                 await self._logs.sweep()
+            await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
+            with _reported("apps"):
                 for app in await self._store.apps.all():
                     await self._due.put(app.id)
 

@@ -1,13 +1,15 @@
-"""Destroying an app: instances, route, images, repository, logs, rows; each step can be repeated."""
+"""Destroying an app: instances, route, images, repository, logs, build output, rows; each step can be repeated."""
 
 from cygni.domain.models import App, Job
 from cygni.images import Images
-from cygni.logs import LogStore
+from cygni.logs import BuildLogs, LogStore
 from cygni.output import Narrator
 from cygni.releases import Releases
 from cygni.repositories import Repositories
 from cygni.routing import RouterRoutes
 from cygni.store import Store
+
+ALL_BUILDS = 1_000_000
 
 
 class Teardown:
@@ -21,6 +23,7 @@ class Teardown:
         images: Images,
         repositories: Repositories,
         logs: LogStore,
+        build_logs: BuildLogs,
     ) -> None:
         self._store = store
         self._releases = releases
@@ -28,6 +31,7 @@ class Teardown:
         self._images = images
         self._repositories = repositories
         self._logs = logs
+        self._build_logs = build_logs
 
     async def destroy(self, app: App, job: Job, say: Narrator) -> None:
         """Remove the app; the row goes last, so that a crash in between is picked up again."""
@@ -38,5 +42,7 @@ class Teardown:
         await self._images.remove_app(app.id)
         await self._repositories.remove(app.id)
         await self._logs.remove(app.id)
+        for build in await self._store.builds.list(app.id, ALL_BUILDS):
+            self._build_logs.remove(build.id)
         await self._store.apps.delete(app.id)
         await say.detail("done")

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -94,38 +93,60 @@ def test_killed_while_the_new_release_boots(own_server: Server, repository: Make
     assert_nothing_changed(own_server, work, "boot", before)
 
 
-SLOW = app()["server.py"].replace(
-    "        status =", "        if self.path == '/slow': import time; time.sleep(6)\n        status ="
+WAITS = (
+    app()["server.py"]
+    .replace(
+        "        status =",
+        "        if self.path == '/waits': print('asked to wait', flush=True); told.wait(120)\n        if self.path == '/tell': told.set()\n        status =",
+    )
+    .replace("import http.server", "import threading\ntold = threading.Event()\nimport http.server")
 )
+"""Answers /waits once it was told to."""
 
 
 def test_killed_while_old_requests_drain(own_server: Server, repository: Make) -> None:
     """The request that was running is answered by the old release, which is gone afterwards."""
-    work = repository(app(server_py=SLOW))
+    work = repository(app(server_py=WAITS))
     pushed(own_server, work, "drain")
     answers: list[tuple[int, str]] = []
-    slow = threading.Thread(target=lambda: answers.append(own_server.get("drain", "/slow", timeout=30)))
+    slow = threading.Thread(target=lambda: answers.append(own_server.get("drain", "/waits", timeout=120)))
     slow.start()
     eventually(lambda: in_flight(own_server))
-    work.commit({"server.py": SLOW.replace("one ", "two ")})
+    old = address_of(own_server, "drain")
+    work.commit({"server.py": WAITS.replace("one ", "two ")})
     own_server.push(work, "drain")
+    assert own_server.get("drain") == (200, "two v2")
+    assert live_containers(own_server, "drain") == {"1", "2"}
     own_server.kill()
+    assert slow.is_alive()
+    tell(old)
     own_server.start()
-    slow.join(30)
+    slow.join(60)
     assert answers == [(200, "one v1")]
     assert own_server.get("drain") == (200, "two v2")
     eventually(lambda: live_containers(own_server, "drain") == {"2"})
 
 
+def address_of(server: Server, name: str) -> tuple[str, int]:
+    """Where the app's only instance listens."""
+    (container,) = server.containers(name)
+    networks = container.attrs["NetworkSettings"]["Networks"]
+    port = next(word[5:] for word in container.attrs["Config"]["Env"] if word.startswith("PORT="))
+    return next(iter(networks.values()))["IPAddress"], int(port)
+
+
 def in_flight(server: Server) -> bool:
-    """The app has an established connection from the router."""
-    container = server.containers("drain")[0]
-    address = container.attrs["NetworkSettings"]["Networks"]
-    host = next(iter(address.values()))["IPAddress"]
-    found = subprocess.run(
-        ["ss", "-Htn", "state", "established", "dst", host], capture_output=True, text=True, check=True
-    )
-    return bool(found.stdout.strip())
+    """The waiting request has reached the app."""
+    (container,) = server.containers("drain")
+    return b"asked to wait" in container.logs()
+
+
+def tell(address: tuple[str, int]) -> None:
+    """End the waiting request, past the router, which knows the old instance no more."""
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    connection.request("GET", "/tell")
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_killed_five_times_at_random_points(own_server: Server, repository: Make) -> None:

@@ -157,6 +157,8 @@ def test_a_destroyed_app_leaves_nothing_behind(server: Server, repository: Make)
     assert server.containers("gone", everything=True) == []
     assert server.images("gone") == []
     assert "gone" not in server.ssh("apps").stdout
+    outputs = [path for path in (server.data / "builds").iterdir() if "Building gone" in path.read_text()]
+    assert outputs == []
 
 
 def test_another_users_app_looks_like_no_app(server: Server, repository: Make, tmp_path: Path) -> None:

@@ -238,11 +238,12 @@ def engine() -> Iterator[docker.DockerClient]:
 class Push(threading.Thread):
     """A push in the background, with its output as it comes."""
 
-    def __init__(self, server: Server, work: Repository, name: str) -> None:
+    def __init__(self, server: Server, work: Repository, name: str, *options: str) -> None:
         super().__init__()
         self._process = subprocess.Popen(
-            ["git", "-C", str(work.path), "push", "--progress", server.url(name), "main"],
+            ["git", "-C", str(work.path), "push", "--progress", *options, server.url(name), "main"],
             env={**os.environ, **server.push_environment()}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True,
         )  # fmt: skip
         self.output = ""
         self.start()
@@ -252,6 +253,10 @@ class Push(threading.Thread):
         for line in self._process.stdout:
             self.output += line
         self._process.stdout.close()
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        os.killpg(self._process.pid, signal.SIGINT)
 
     @property
     def code(self) -> int:
