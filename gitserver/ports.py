@@ -178,6 +178,7 @@ class Limits:
     environment_requests: int = 32
     environment_bytes: int = 1024
     pack_bytes: int = 2 << 30
+    pack_objects: int = 4_000_000
     ingest_memory_bytes: int = 1 << 30
     ingest_cpu_seconds: int = 300
     concurrent_ingests: int = 4
