@@ -95,7 +95,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     backend = await _make_backend(settings, state.identity, collection.last_lines, stack)
     collection.follow(backend.engine)
     deployment = _make_deployment(settings, state, backend.engine, stack)
-    worker, releases = _make_work(settings, state, backend, deployment)
+    sources = Sources(settings, state.store, state.repositories)
+    worker, releases = _make_work(settings, state, sources, backend, deployment)
     operations = Operations(state.store, worker, state.build_logs)
     builds = Builds(state.store, worker, state.build_logs)
     services = Services(
@@ -112,7 +113,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     )
     slots = PushSlots()
     housekeeping = Housekeeping(state.store, state.repositories, slots, releases, state.logs)
-    pushes = Pushes(settings, state.store, worker, builds, state.repositories, slots, housekeeping)
+    pushes = Pushes(settings, state.store, worker, builds, state.repositories, sources, slots, housekeeping)
     return Platform(
         settings=settings,
         services=services,
@@ -240,7 +241,7 @@ def _make_deployment(settings: Settings, state: State, engine: Engine, stack: As
 
 
 def _make_work(
-    settings: Settings, state: State, backend: Backend, deployment: Deployment
+    settings: Settings, state: State, sources: Sources, backend: Backend, deployment: Deployment
 ) -> tuple[Worker, Releases]:
     """Return the worker, which knows every kind of job, and the use cases of the deploy lane."""
     store = state.store
@@ -257,7 +258,7 @@ def _make_work(
         deployment.report,
         kept=settings.releases_kept,
     )
-    pipeline = Pipeline(Sources(settings, store, state.repositories), images, releases, lane)
+    pipeline = Pipeline(sources, images, releases, lane)
     teardown = Teardown(
         store, releases, deployment.routes, images, state.repositories, state.logs, state.build_logs
     )

@@ -20,6 +20,7 @@ QUEUE_LIMIT = 1000
 EVERY = 6 * 3600.0
 JOBS_KEPT = 30 * 86400.0
 STEP_LIMIT = 600.0
+RELEASES = 100
 
 log = structlog.get_logger()
 
@@ -71,8 +72,10 @@ class Housekeeping:
 
     async def _tidy_repository(self, app: App) -> None:
         """Under the push slot, so that no push meets a repack; a busy slot means another time."""
-        with self._slots.try_hold(app.id, "housekeeping") as held:
+        with self._slots.try_hold(app.id) as held:
             if held:
+                releases = await self._store.releases.list(app.id, RELEASES)
+                await self._repositories.keep_releases(app.id, {r.version: r.commit for r in releases})
                 await self._repositories.maintain(app.id)
 
 

@@ -13,9 +13,19 @@ def _clock(seconds: int) -> str:
 # Receiving a push
 
 
-def push_waiting(holder: str, seconds: int) -> str:
+def push_waits_for(who: str) -> str:
+    """What a push waits for when another one has the slot."""
+    return f"Another push by {who} is being deployed"
+
+
+def push_waits_for_upkeep() -> str:
+    """What a push waits for when the repository is repacked."""
+    return "The app's repository is being tidied"
+
+
+def push_waiting(cause: str, seconds: int) -> str:
     """Told every few seconds to a push that waits for its turn."""
-    return f"Another push by {holder} is being deployed ({_clock(seconds)}). Yours is next."
+    return f"{cause} ({_clock(seconds)}). Yours is next."
 
 
 def push_replaced() -> str:
@@ -87,9 +97,17 @@ def unknown_push_option(option: str, known: Sequence[str]) -> str:
     return f"There is no push option {option!r}. Known ones: {', '.join(known)}."
 
 
-def detached(number: int, app: str) -> str:
-    """The build goes on without the client."""
-    return f"Detached. Build {number} runs on the server; follow it with: builds:output -a {app} {number} -t"
+def detached(app: str) -> str:
+    """The build begins when the push has ended."""
+    return f"Detached: the build runs on the server. Follow it with: builds:output -a {app} -t"
+
+
+def source_over_limit(what: str) -> str:
+    """The pushed tree has more than the server takes."""
+    return (
+        f"The pushed source has {what}. Nothing was built.\n"
+        "Remove what the app does not need (`git rm -r --cached ...`), commit, and push again."
+    )
 
 
 def disconnect_hint(app: str) -> str:

@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,12 @@ from cygni.domain.names import is_app_name
 from cygni.housekeeping import Housekeeping
 from cygni.jobs import Worker
 from cygni.output import DETAIL, PROBLEM, Announce
-from cygni.repositories import Repositories
+from cygni.repositories import BRANCH_PREFIX, DEPLOY_BRANCHES, Repositories
 from cygni.slots import PushSlots
+from cygni.sources import SourceLimitError, Sources
 from cygni.store import Store
 from gitserver.ports import ZERO_ID, Client, Principal, Push, RefUpdate, Refused, Repository, Service, Verdict
 
-DEPLOY_BRANCHES = ("main", "master")
-BRANCH_PREFIX = "refs/heads/"
 PUSH_OPTIONS = ("detach", "on-disconnect=cancel", "on-disconnect=detach")
 REMOTE = "cygni"
 FOLLOW_LIMIT = 4 * 3600.0
@@ -49,6 +49,7 @@ class Pushes:
         worker: Worker,
         builds: Builds,
         repositories: Repositories,
+        sources: Sources,
         slots: PushSlots,
         housekeeping: Housekeeping,
     ) -> None:
@@ -57,6 +58,9 @@ class Pushes:
         self._worker = worker
         self._builds = builds
         self._repositories = repositories
+        self._sources = sources
+        self._created: set[str] = set()
+        self._moved: set[str] = set()
         self._slots = slots
         self._housekeeping = housekeeping
 
@@ -84,7 +88,7 @@ class Pushes:
             raise Refused(messages.no_such_app(name))
         self._check_disk()
         with suppress(ConflictError):  # two first pushes at once: the other one made it
-            await self._store.apps.create(name, user.id)
+            self._created.add((await self._store.apps.create(name, user.id)).id)
         app = await self._store.apps.by_name(name)
         if app is None:
             raise Refused(messages.no_such_app(name))
@@ -102,23 +106,58 @@ class Pushes:
         if free < self._settings.disk_reserve:
             raise Refused(messages.disk_almost_full(free, self._settings.disk_reserve))
 
-    def slot(
+    @asynccontextmanager
+    async def slot(
         self, repository: Repository, principal: Principal, announce: Announce
-    ) -> AbstractAsyncContextManager[None]:
-        """Hold the app's push slot; see `PushSlots`."""
-        return self._slots.hold(repository.id, principal.name, announce)
-
-    async def check(self, push: Push) -> None:
-        """Judge refs and options before any object is used.
+    ) -> AsyncIterator[None]:
+        """Hold the app's push slot; see `PushSlots`. An app made for a push that comes to nothing is not kept.
 
         Raises:
-            Refused: another branch, a stale old id, the deploy branch deleted, an unknown option.
+            Refused: replaced by a newer push, waited too long, or the app is gone by now.
+        """
+        try:
+            async with self._slots.hold(repository.id, principal.name, announce):
+                if await self._store.apps.by_id(repository.id) is None:
+                    raise Refused(messages.no_such_app(repository.app))
+                try:
+                    yield
+                finally:
+                    await self._forget_unused(repository)
+        finally:
+            if repository.id in self._moved:  # only now: it tidies nothing while the slot is held
+                self._moved.discard(repository.id)
+                self._housekeeping.after_push(repository.id)
+
+    async def _forget_unused(self, repository: Repository) -> None:
+        if repository.id not in self._created or self._slots.awaited(repository.id):
+            return
+        self._created.discard(repository.id)
+        if await self._repositories.is_empty(repository.path) and await self._store.apps.delete_unused(
+            repository.id
+        ):
+            await self._repositories.remove(repository.id)
+
+    async def check(self, push: Push) -> None:
+        """Judge refs, options and the tree to build before anything else is done with them.
+
+        Raises:
+            Refused: another branch, a stale old id, the deploy branch deleted, an unknown option, a tree over
+                a limit, no space left.
         """
         _wish(push.options)
+        self._check_disk()
         app = await self._app(push)
         deploy_branch = _deploy_branch(app, push.updates)
         for update in push.updates:
             await self._check_update(app, deploy_branch, update, push.repository.path)
+        if (built := _deploy_update(app, push.updates)) is not None:
+            await self._check_tree(push, built)
+
+    async def _check_tree(self, push: Push, update: RefUpdate) -> None:
+        try:
+            await self._sources.check(push.repository.path, push.quarantine, update.new)
+        except SourceLimitError as error:
+            raise Refused(messages.source_over_limit(str(error))) from None
 
     async def _check_update(self, app: App, deploy_branch: str, update: RefUpdate, path: Path) -> None:
         if not update.ref.startswith(BRANCH_PREFIX):
@@ -136,7 +175,10 @@ class Pushes:
         """Build and release what was pushed; refuse the ref when that fails."""
         app = await self._app(push)
         update = _deploy_update(app, push.updates)
-        if update is None or _wish(push.options).detach:
+        if update is None:
+            return Verdict(accepted=True)
+        if _wish(push.options).detach:
+            await client.line(DETAIL + messages.detached(app.name))
             return Verdict(accepted=True)
         build, job = await self._enqueue(app, push, update)
         await client.line(DETAIL + messages.disconnect_hint(app.name))
@@ -160,7 +202,7 @@ class Pushes:
             await self._enqueue(app, push, update, quarantined=False)
         else:
             await self._keep_commit(app, push.repository.path, update.new)
-        self._housekeeping.after_push(app.id)
+        self._moved.add(app.id)
 
     async def _keep_commit(self, app: App, path: Path, commit: str) -> None:
         release = await self._store.releases.live(app.id)

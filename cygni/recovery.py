@@ -3,10 +3,11 @@
 import structlog
 
 from cygni import messages
-from cygni.domain.models import BuildStatus, ReleaseStatus
+from cygni.domain.models import App, BuildStatus, ReleaseStatus
 from cygni.services import Services
 
 RECENT = 50
+AUTHOR = "server"
 
 log = structlog.get_logger()
 
@@ -31,3 +32,25 @@ async def recover(services: Services) -> None:
                     failure_id="build/interrupted",
                 )
                 log.info("build interrupted", app=app.name, number=build.number)
+        await _build_detached(services, app)
+
+
+async def _build_detached(services: Services, app: App) -> None:
+    """A detached push moves its ref, which the client is told, and is then queued: make up for a death in between.
+
+    Any other push moves its ref after its build, so a branch without a build of its commit can only be that.
+    """
+    tip = await services.repositories.deploy_tip(app)
+    if tip is None or await services.store.builds.has_commit(app.id, tip.commit):
+        return
+    if app.deploy_branch is None:
+        await services.store.apps.set_deploy_branch(app.id, tip.branch)
+    await services.builds.enqueue(
+        app,
+        commit=tip.commit,
+        ref=f"refs/heads/{tip.branch}",
+        message="",
+        author=AUTHOR,
+        quarantine=None,
+    )
+    log.info("detached push found", app=app.name, commit=tip.commit)

@@ -14,8 +14,10 @@ from gitserver.ports import Refused
 @dataclass
 class _Slot:
     holder: str | None = None
+    """What those who wait are told of whoever has it."""
     since: float = 0
     newest: object = None
+    waiting: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def change(self) -> None:
@@ -48,23 +50,36 @@ class PushSlots:
             slot.change()
 
     @contextmanager
-    def try_hold(self, app_id: str, who: str) -> Iterator[bool]:
-        """Hold the slot if it is free; yields whether it is held."""
+    def try_hold(self, app_id: str) -> Iterator[bool]:
+        """Hold the slot, for something else than a push, if it is free; yields whether it is held."""
         slot = self._slots[app_id]
         if slot.holder is not None:
             yield False
             return
-        slot.holder, slot.since = who, asyncio.get_running_loop().time()
+        slot.holder, slot.since = messages.push_waits_for_upkeep(), asyncio.get_running_loop().time()
         try:
             yield True
         finally:
             slot.holder = None
             slot.change()
 
+    def awaited(self, app_id: str) -> bool:
+        """Whether someone waits for the slot."""
+        return app_id in self._slots and self._slots[app_id].waiting > 0
+
     async def _take(self, slot: _Slot, who: str, announce: Announce) -> None:
         loop = asyncio.get_running_loop()
         slot.newest = me = object()
         slot.change()
+        slot.waiting += 1
+        try:
+            await self._wait(slot, me, announce)
+        finally:
+            slot.waiting -= 1
+        slot.holder, slot.since = messages.push_waits_for(who), loop.time()
+
+    async def _wait(self, slot: _Slot, me: object, announce: Announce) -> None:
+        loop = asyncio.get_running_loop()
         deadline = loop.time() + self._wait_limit
         while slot.holder is not None:
             if loop.time() >= deadline:
@@ -73,7 +88,6 @@ class PushSlots:
             await self._pause(slot)
             if slot.newest is not me:
                 raise Refused(messages.push_replaced())
-        slot.holder, slot.since = who, loop.time()
 
     async def _pause(self, slot: _Slot) -> None:
         if slot.holder is None:  # it changed while the reminder was being sent

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import asyncssh
 
 from gitserver.git import is_protocol
-from gitserver.ports import Limits, Terminal
+from gitserver.ports import Limits
+from gitserver.terminal import TerminalState
 
 if TYPE_CHECKING:
     from asyncssh.packet import SSHPacket
@@ -31,7 +32,7 @@ class SessionChannel(asyncssh.SSHServerChannel[bytes]):
         super().__init__(
             connection,
             asyncio.get_running_loop(),
-            allow_pty=True,  # the session decides, see Streams.pty_requested
+            allow_pty=True,
             line_editor=False,
             line_echo=False,
             line_history=0,
@@ -89,7 +90,7 @@ class Streams(asyncssh.SSHServerSession[bytes]):
         self._changed = asyncio.Event()
         self.command: str | None = None
         self.subsystem: str | None = None
-        self.terminal: Terminal | None = None
+        self.terminal = TerminalState()
 
     # What asyncssh calls.
 
@@ -99,9 +100,15 @@ class Streams(asyncssh.SSHServerSession[bytes]):
         self._channel = chan
 
     def pty_requested(self, term_type: str, term_size: tuple[int, int, int, int], term_modes: Any) -> bool:
-        """Refuse a pseudo-terminal. Granting one to `run` and `exec` starts here: set `terminal`, return True."""
-        del term_type, term_size, term_modes
-        return False
+        """Grant a terminal; what it is for is not known yet, see `gitserver.terminal`."""
+        del term_modes  # the process behind has a terminal of its own, with modes of its own
+        self.terminal.grant(term_type, term_size[0], term_size[1])
+        return True
+
+    def terminal_size_changed(self, width: int, height: int, pixwidth: int, pixheight: int) -> None:
+        """The client's window has another size."""
+        del pixwidth, pixheight
+        self.terminal.resize(width, height)
 
     def shell_requested(self) -> bool:
         """Take the request; it gets a friendly answer."""
@@ -122,7 +129,8 @@ class Streams(asyncssh.SSHServerSession[bytes]):
         self._started(self)
 
     def signal_received(self, signal: str) -> None:
-        """Ignore it: git sends none, and a command is ended by closing the connection."""
+        """Keep it for a command that passes signals on; OpenSSH's client sends none, libraries do."""
+        self.terminal.signal(signal)
 
     def break_received(self, msec: int) -> bool:
         """Refuse a break."""
@@ -132,6 +140,9 @@ class Streams(asyncssh.SSHServerSession[bytes]):
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Keep data until it is read; stop reading at a full window."""
         del datatype
+        if self._eof:
+            return
+        data, self._eof = self.terminal.typed(data)
         self._received.append(data)
         self._received_bytes += len(data)
         if self._received_bytes >= WINDOW and self._channel is not None and not self._paused_reading:
@@ -218,7 +229,7 @@ class Streams(asyncssh.SSHServerSession[bytes]):
     async def _write(self, data: bytes, kind: int | None) -> None:
         if self.gone or self._channel is None or self._channel.is_closing():
             raise ConnectionResetError("the client is gone")
-        self._channel.write(data, kind)
+        self._channel.write(self.terminal.shown(data), kind)
         await self.drain()
 
     async def drain(self) -> None:

@@ -34,6 +34,33 @@ async def connected(path: Path, question: Question) -> bool:
     return True
 
 
+async def not_commits(path: Path, question: Question) -> tuple[RefUpdate, str] | None:
+    """Return the first branch that would point at something else than a commit, and what that is.
+
+    git refuses such a ref only when it writes it, which is after the hook.
+
+    Raises:
+        GitError: git cannot read the objects.
+    """
+    branches = [u for u in question.updates if u.ref.startswith("refs/heads/") and u.new != ZERO_ID]
+    if not branches:
+        return None
+    wanted = "".join(f"{update.new}\n" for update in branches)
+    command = ("cat-file", "--batch-check=%(objecttype)")
+    kinds = await git.run(path, *command, stdin=wanted, env=_environment(path, question))
+    pairs = zip(branches, kinds.splitlines(), strict=True)
+    return next(((update, kind) for update, kind in pairs if kind != "commit"), None)
+
+
+def no_commit(update: RefUpdate, kind: str) -> str:
+    """Return the sentence for a branch that would point at a tag, a tree or a blob."""
+    branch = update.ref.removeprefix("refs/heads/")
+    text = f"{branch} is a branch and can only point at a commit; {update.new[:7]} is a {kind}."
+    if kind != "tag":
+        return text
+    return f"{text} Push the commit that the tag names:\n  git push REMOTE {update.new[:7]}^{{}}:{branch}"
+
+
 def _environment(path: Path, question: Question) -> dict[str, str]:
     env: dict[str, str] = {}
     if question.quarantine is not None:

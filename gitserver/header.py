@@ -4,6 +4,7 @@ The bytes themselves go on to git unchanged; this only listens, in bounded memor
 """
 
 import re
+import struct
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ MAX_HEADER = 4 << 20
 _COMMAND = re.compile(rb"([0-9a-f]{40}) ([0-9a-f]{40}) ([^\0\n]+)", re.DOTALL)
 _SHALLOW = re.compile(rb"shallow ([0-9a-f]{40})")
 _PREFIX_LENGTH = 4
+_PACK_START = struct.Struct(">4sII")
 
 
 class HeaderTooLongError(Exception):
@@ -41,6 +43,9 @@ class PushHeader:
         self.options: list[str] = []
         self.capabilities: frozenset[str] = frozenset()
         self.violations: list[str] = []
+        self.objects: int | None = None
+        """How many objects the pack says it has; None until its first bytes have come."""
+        self._pack = b""
         self._limits = limits
         self._part = _Part.COMMANDS
         self._rest = b""
@@ -52,26 +57,36 @@ class PushHeader:
         """Whether everything before the pack has been read."""
         return self._part is _Part.PACK
 
-    def feed(self, data: bytes) -> bool:
-        """Read on; return whether `data` has bytes of a pack.
+    def feed(self, data: bytes) -> int:
+        """Read on; return how many bytes at the end of `data` are of a pack.
 
         Raises:
             HeaderTooLongError: the client never comes to the pack.
         """
         if self.complete:
-            return bool(data)
+            self._note_pack(data)
+            return len(data)
         self._seen += len(data)
         self._rest += data
         self._take_frames()
         return self._pack_began()
 
-    def _pack_began(self) -> bool:
+    def _pack_began(self) -> int:
         if not self.complete:
             if self._seen > MAX_HEADER:
                 raise HeaderTooLongError
-            return False
+            return 0
         rest, self._rest = self._rest, b""
-        return bool(rest)
+        self._note_pack(rest)
+        return len(rest)
+
+    def _note_pack(self, data: bytes) -> None:
+        """Read how many objects come; whether they do is git's to check."""
+        if self.objects is not None:
+            return
+        self._pack += data[: _PACK_START.size - len(self._pack)]
+        if len(self._pack) == _PACK_START.size:
+            self.objects = _PACK_START.unpack(self._pack)[2]
 
     def _take_frames(self) -> None:
         start = 0

@@ -124,7 +124,7 @@ class PushHandler(Protocol):
 
 @dataclass(frozen=True)
 class Terminal:
-    """A granted pseudo-terminal."""
+    """A client's terminal: what it is called (`TERM`) and its size."""
 
     kind: str
     columns: int
@@ -154,6 +154,23 @@ class Session(Protocol):
     async def err(self, data: bytes) -> None:
         """Write to standard error. Raises ConnectionError when the client is gone."""
 
+    @property
+    def terminal(self) -> Terminal | None:
+        """The client's terminal as it is now, None without one."""
+        ...
+
+    def take_terminal(self) -> Terminal | None:
+        """Get every byte as it is from now on; without it, lines and Ctrl-C are taken care of."""
+        ...
+
+    async def resized(self) -> Terminal:
+        """Return the terminal after its next change of size."""
+        ...
+
+    async def signalled(self) -> str:
+        """Return the name, without `SIG`, of the next signal that the client sends."""
+        ...
+
     async def wait_gone(self) -> None:
         """Return when the client has disconnected."""
 
@@ -178,6 +195,7 @@ class Limits:
     environment_requests: int = 32
     environment_bytes: int = 1024
     pack_bytes: int = 2 << 30
+    pack_objects: int = 4_000_000
     ingest_memory_bytes: int = 1 << 30
     ingest_cpu_seconds: int = 300
     concurrent_ingests: int = 4

@@ -75,6 +75,7 @@ class Reception:
         self._streams = streams
         self._header = PushHeader(context.limits)
         self._ingesting = False
+        self._cut_off = False
         self._deadline: asyncio.TimerHandle | None = None
         self._push: Push | None = None
         self._accepted = False
@@ -146,7 +147,10 @@ class Reception:
     async def _upstream(self, child: Child) -> None:
         try:
             while data := await self._streams.read():
-                if self._header.feed(data):
+                if pack := self._header.feed(data):
+                    if self._has_too_many_objects():
+                        await self._cut_off_pack(child, data[: len(data) - pack])
+                        return
                     await self._begin_ingest(child)
                 await child.stdin.write(data)
         except BrokenPipeError:
@@ -158,6 +162,20 @@ class Reception:
             await child.end()
         finally:
             child.stdin.close()
+
+    def _has_too_many_objects(self) -> bool:
+        return (self._header.objects or 0) > self._context.limits.pack_objects
+
+    async def _cut_off_pack(self, child: Child, before: bytes) -> None:
+        """Spare git a pack that will not be taken: it reports one that ended early, we say why."""
+        self._cut_off = True
+        await self._say(
+            f"This push has {self._header.objects} objects; a push may have {self._context.limits.pack_objects}.\n"
+            "Push older commits first, in parts, or leave out history: git clone --depth=1."
+        )
+        await child.stdin.write(before)
+        child.stdin.close()
+        await self._discard_input()
 
     async def _discard_input(self) -> None:
         """A client shows what the server said only after it could send everything."""
@@ -209,8 +227,11 @@ class Reception:
     async def _decide(self, question: Question, client: PushClient) -> bool:
         refs = await policy.current(self._repository.path)
         policy.judge(self._header, question.updates, refs, self._context.limits)
-        if not await connectivity.connected(self._repository.path, question):
+        path = self._repository.path
+        if not await connectivity.connected(path, question):
             raise Refused(connectivity.missing(question.updates))
+        if other := await connectivity.not_commits(path, question):
+            raise Refused(connectivity.no_commit(*other))
         self._end_ingest()
         push = Push(
             self._repository,
@@ -245,7 +266,7 @@ class Reception:
 
     async def _linger(self, child: Child) -> None:
         """A client that still sends would not show why git has refused its pack: let it finish, within limits."""
-        if not child.stdin.broken or self._streams.gone:
+        if not (child.stdin.broken or self._cut_off) or self._streams.gone:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):

@@ -42,8 +42,20 @@ class CommandSession:
 
     @property
     def terminal(self) -> Terminal | None:
-        """The granted pseudo-terminal; none is granted yet."""
-        return self._streams.terminal
+        """The client's terminal as it is now, None without one."""
+        return self._streams.terminal.current
+
+    def take_terminal(self) -> Terminal | None:
+        """Get every byte as it is from now on; without it, lines and Ctrl-C are taken care of."""
+        return self._streams.terminal.take()
+
+    async def resized(self) -> Terminal:
+        """Return the terminal after its next change of size."""
+        return await self._streams.terminal.resized()
+
+    async def signalled(self) -> str:
+        """Return the name, without `SIG`, of the next signal that the client sends."""
+        return await self._streams.terminal.signalled()
 
     async def read(self, limit: int) -> bytes:
         """Return up to `limit` bytes of standard input, empty at its end."""
@@ -93,6 +105,7 @@ class Sessions:
             request = Unsupported(_REVOKED, git=isinstance(request, GitRequest))
             return await self._decline(streams, request)
         if isinstance(request, GitRequest):
+            streams.terminal.take()
             return await self._git.serve(request, streams, principal)
         if isinstance(request, CommandRequest):
             return await self._run(CommandSession(streams, principal, request.command), streams)
@@ -117,11 +130,12 @@ class Sessions:
         return 1
 
     async def _run(self, session: CommandSession, streams: Streams) -> int:
-        """Run a command; a client that leaves ends it."""
+        """Run a command; a client that leaves, or types Ctrl-C at one that left it the terminal, ends it."""
         command = asyncio.ensure_future(self._commands.run(session))
         gone = asyncio.ensure_future(streams.wait_gone())
+        interrupted = asyncio.ensure_future(streams.terminal.interrupted.wait())
         try:
-            await asyncio.wait({command, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({command, gone, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             if not command.done():
                 return _CANCELLED_CODE
             return command.result()
@@ -130,6 +144,7 @@ class Sessions:
             return 1
         finally:
             await end(gone)
+            await end(interrupted)
             if not command.done():
                 await end(command)
 

@@ -124,7 +124,7 @@ class MemoryPushes:
 
 
 class EchoCommands:
-    """A CommandHandler for tests: `echo`, `cat`, `exit`, `fail`, `refuse`, `wait`."""
+    """A CommandHandler for tests: `echo`, `cat`, `exit`, `fail`, `refuse`, `wait`, `terminal`, `signal`."""
 
     def __init__(self) -> None:
         self.commands: list[str] = []
@@ -137,6 +137,7 @@ class EchoCommands:
         name, _, rest = session.command.partition(" ")
         match name:
             case "cat":
+                await session.out(rest.encode())
                 while data := await session.read(1 << 16):
                     await session.out(data)
             case "exit":
@@ -147,10 +148,30 @@ class EchoCommands:
                 raise Refused(rest)
             case "wait":
                 await self._wait()
+            case "terminal":
+                await self._terminal(session)
+            case "signal":
+                await session.out(b"ready\n")
+                await session.out((await session.signalled()).encode())
             case _:
                 await session.out(rest.encode() + b"\n")
                 await session.err(b"done\n")
         return 0
+
+    async def _terminal(self, session: Session) -> None:
+        """Take the terminal over: show its sizes and every byte that is typed, until a `q`."""
+        await session.out(f"{session.take_terminal()}\n".encode())
+
+        async def watch() -> None:
+            while True:
+                await session.out(f"{await session.resized()}\n".encode())
+
+        watching = asyncio.create_task(watch())
+        try:
+            while (data := await session.read(100)) and b"q" not in data:
+                await session.out(f"{data!r}\n".encode())
+        finally:
+            watching.cancel()
 
     async def _wait(self) -> None:
         self.started.set()

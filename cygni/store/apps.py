@@ -8,7 +8,7 @@ from cygni.domain.errors import ConflictError, NotFoundError
 from cygni.domain.models import App, HealthSettings, JobStatus, Role, User
 from cygni.store import queue, rows
 from cygni.store.database import Database
-from cygni.store.schema import AccessRow, AppRow, JobRow, ServerRow, UserRow
+from cygni.store.schema import AccessRow, AppRow, ConfigRow, FormationRow, JobRow, ServerRow, UserRow
 from cygni.store.server import PORT_MIN
 
 PORT_MAX = 32767
@@ -69,6 +69,10 @@ class Apps:
             NotFoundError: no such app.
         """
         await self._database.write(_mark_destroying, app_id)
+
+    async def delete_unused(self, app_id: str) -> bool:
+        """Remove an app that never had a build, a release, config or a job; return whether it is gone."""
+        return await self._database.write(_delete_unused, app_id)
 
     async def delete(self, app_id: str) -> None:
         """Remove the app and all that hangs on it; waiting jobs are cancelled. Nothing happens if it is gone."""
@@ -145,6 +149,17 @@ def _set_health(session: Session, app_id: str, health: HealthSettings) -> None:
 
 def _mark_destroying(session: Session, app_id: str) -> None:
     rows.lock_app(session, app_id).destroying = True
+
+
+def _delete_unused(session: Session, app_id: str) -> bool:
+    row = session.get(AppRow, app_id, with_for_update=True)
+    if row is None or row.builds or row.releases:
+        return False
+    for table in (ConfigRow, FormationRow, JobRow):
+        if session.exec(select(table).where(col(table.app_id) == app_id).limit(1)).first() is not None:
+            return False
+    session.delete(row)
+    return True
 
 
 def _delete(session: Session, app_id: str) -> None:

@@ -66,6 +66,10 @@ class Builds:
         """Return the app's builds, newest first."""
         return await self._database.read(_list, app_id, limit)
 
+    async def has_commit(self, app_id: str, commit: str) -> bool:
+        """Whether the app has a build of this commit, whatever became of it."""
+        return await self._database.read(_has_commit, app_id, commit)
+
     async def start(self, build_id: str) -> Build:
         """Mark it running; nothing changes when it is already, or has ended.
 
@@ -159,6 +163,11 @@ def _by_number(session: Session, app_id: str, number: int) -> Build | None:
 def _list(session: Session, app_id: str, limit: int) -> list[Build]:
     query = select(BuildRow).where(col(BuildRow.app_id) == app_id).order_by(col(BuildRow.number).desc())
     return [rows.build(row) for row in session.exec(query.limit(limit))]
+
+
+def _has_commit(session: Session, app_id: str, commit: str) -> bool:
+    query = select(BuildRow.id).where(col(BuildRow.app_id) == app_id, col(BuildRow.commit_id) == commit)
+    return session.exec(query.limit(1)).first() is not None
 
 
 def _locked(session: Session, build_id: str) -> BuildRow:

@@ -228,3 +228,38 @@ async def test_nothing_of_a_name_reaches_a_path_or_a_shell(door: Door) -> None:
         result = await door.git("ls-remote", f"ssh://cygni@127.0.0.1:{door.server.port}/{name}")
         assert "fatal: remote error:" in result.err, (name, result.err)
     assert not (door.root / "repositories").exists()
+
+
+async def test_a_pack_of_too_many_objects_is_not_fed_to_git_and_the_pusher_is_told(launch: Launch) -> None:
+    door: Door = await launch(Limits(pack_objects=20))
+    work = await door.work()
+    for number in range(20):
+        (work / f"file{number}").write_text(str(number))
+    await door.good("add", "-A", cwd=work)
+    await door.commit(work, "many")
+    result = await door.git("push", "cygni", "main", cwd=work)
+    assert result.code == 1
+    assert " !     This push has 26 objects; a push may have 20." in result.err
+    assert "remote rejected" in result.err
+    assert door.pushes.checked == []
+    assert door.left_behind() == []
+    assert await door.refs() == {}
+    await door.good("push", "cygni", "HEAD~1:refs/heads/main", cwd=work)
+
+
+@pytest.mark.parametrize("kind", ["tag", "tree", "blob"])
+async def test_a_branch_that_would_not_point_at_a_commit_is_refused_before_the_handler(
+    door: Door, kind: str
+) -> None:
+    """git refuses it too, but only when it writes the ref, which is after a build."""
+    work = await door.work()
+    await door.good("tag", "-a", "v1", "-m", "one", cwd=work)
+    what = {"tag": "v1", "tree": "main^{tree}", "blob": "main:file.txt"}[kind]
+    oid = (await door.good("rev-parse", what, cwd=work)).strip()
+    result = await door.git("push", "cygni", f"{oid}:refs/heads/main", cwd=work)
+    assert result.code == 1
+    assert f"can only point at a commit; {oid[:7]} is a {kind}" in result.err
+    assert (f"git push REMOTE {oid[:7]}^{{}}:main" in result.err) == (kind == "tag")
+    assert door.pushes.checked == []
+    assert door.left_behind() == []
+    assert door.packs() == []

@@ -37,7 +37,7 @@ def header_bytes(
 
 @pytest.mark.parametrize("step", [1, 3, 7, 1000])
 def test_a_header_is_read_whatever_way_it_is_cut(step: int) -> None:
-    header, data = PushHeader(Limits()), header_bytes() + b"PACK rest"
+    header, data = PushHeader(Limits()), header_bytes() + b"PACK\0\0\0\2\0\1\0\0 rest"
     packs = [header.feed(data[start : start + step]) for start in range(0, len(data), step)]
     assert header.complete
     assert any(packs)
@@ -48,6 +48,8 @@ def test_a_header_is_read_whatever_way_it_is_cut(step: int) -> None:
     assert header.shallow == [TWO]
     assert header.options == ["a", "b"]
     assert header.violations == []
+    assert header.objects == 1 << 16
+    assert sum(packs) == 17
 
 
 def test_a_push_without_a_pack_has_none() -> None:
