@@ -20,6 +20,9 @@ _INDEX = re.compile(r"\d{1,3}")
 _STAGE = re.compile(r"[a-z][a-z0-9-_.]*")
 _EXPOSE = re.compile(r"(\d{1,5})(?:-\d{1,5})?(?:/(\w+))?")
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?[^<\s]")
+SECRET = "app-env"  # noqa: S105 - a name
+"""The secret with the app's config, as Dockerfiles know it: lines `export NAME='value'`, at /run/secrets/app-env."""
+
 _KNOWN = frozenset(
     {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"}
     | {"ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
@@ -67,15 +70,16 @@ def check(
     )
 
 
-def rewrite(text: str, cache_prefix: str) -> str:
+def rewrite(text: str, cache_prefix: str, secret_id: str = SECRET) -> str:
     """The Dockerfile to build: directives for other frontends gone, every cache id under the app's prefix.
 
-    Line numbers stay what they were. `text` was accepted by `check`.
+    A step's mounts are part of what the engine's cache knows it by, and a secret's value is not: so the secret gets
+    the id `secret_id`, or a step's result would be used again for other values, and for other apps. Line numbers stay what they were. `text` was accepted by `check`.
     """
     parsed = parse(text)
     lines = list(parsed.lines)
     for instruction in parsed.instructions:
-        changed = _with_own_caches(instruction, cache_prefix)
+        changed = _with_own_mounts(instruction, cache_prefix, secret_id)
         if changed is not None:
             lines[instruction.line - 1 : instruction.last] = [changed] + [""] * (
                 instruction.last - instruction.line
@@ -86,8 +90,8 @@ def rewrite(text: str, cache_prefix: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _with_own_caches(instruction: Instruction, prefix: str) -> str | None:
-    """A RUN with cache mounts on one line, the ids changed; None for any other instruction."""
+def _with_own_mounts(instruction: Instruction, prefix: str, secret_id: str) -> str | None:
+    """A RUN with caches or the app's secret on one line, the ids changed; None for any other instruction."""
     inner, lead = instruction, ""
     if instruction.keyword == "ONBUILD":
         inner, lead = nested(instruction, ""), "ONBUILD "
@@ -98,9 +102,14 @@ def _with_own_caches(instruction: Instruction, prefix: str) -> str | None:
         for flag in inner.flags
         if flag.startswith("--mount=")
     ]
-    if not any(mount.kind == "cache" for _, mount in mounts):
-        return None
     owned = {flag: mount.with_cache_id(prefix).flag for flag, mount in mounts if mount.kind == "cache"}
+    secrets = [(flag, mount) for flag, mount in mounts if mount.kind == "secret" and secret_id != SECRET]
+    for flag, mount in secrets:
+        renamed = mount.with_secret_id(SECRET, secret_id)
+        if renamed is not mount:
+            owned[flag] = renamed.flag
+    if not owned:
+        return None
     flags = tuple(owned.get(flag, flag) for flag in inner.flags)
     return lead + Instruction(inner.line, inner.last, "RUN", flags, inner.arguments).text
 

@@ -31,10 +31,23 @@ class Mount:
 
     def with_cache_id(self, prefix: str) -> "Mount":
         """The same mount, its cache's id under the app's prefix."""
-        target = next(
-            (self.fields[name] for name in ("target", "dst", "destination") if self.fields.get(name)), ""
-        )
-        return Mount({**self.fields, "id": f"{prefix}-own-{self.fields.get('id') or target}"})
+        return Mount({**self.fields, "id": f"{prefix}-own-{self.fields.get('id') or self.target}"})
+
+    @property
+    def target(self) -> str:
+        """Where it is mounted, empty where it does not say."""
+        return self._first("target", "dst", "destination")
+
+    def with_secret_id(self, known: str, actual: str) -> "Mount":
+        """The same mount; where it mounts the secret that Dockerfiles know as `known`, that under its actual id."""
+        if (self._first("source", "src", "id") or self.target.rpartition("/")[2]) != known:
+            return self
+        fields = {name: value for name, value in self.fields.items() if name not in {"source", "src", "id"}}
+        target = {} if self.target else {"target": f"/run/secrets/{known}"}
+        return Mount({**fields, "id": actual, **target})
+
+    def _first(self, *names: str) -> str:
+        return next((value for name in names if (value := self.fields.get(name))), "")
 
     @property
     def flag(self) -> str:

@@ -188,10 +188,12 @@ class Catalog:
     """What rendering must know about the engine and the app.
 
     `cache_prefix` is the app's unguessable token: cache ids start with it. `secrets`: config is given to the build
-    as the secret `app-env`, and its keyed hash as the build argument `CYGNI_SECRETS_HASH`.
+    as the secret `app-env`, and its keyed hash as the build argument `CYGNI_SECRETS_HASH`. For an own Dockerfile
+    the secret has the id `own_secret_id`, which must change with app and values.
     """
 
     cache_prefix: str
     build_image: str = "cygni-stack/debian-bookworm:build"
     run_image: str = "cygni-stack/debian-bookworm:run"
     secrets: bool = False
+    own_secret_id: str = "app-env"  # noqa: S105 - a name

@@ -8,12 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from buildpacks.dockerfile import rewrite
+from buildpacks.dockerfile import SECRET, rewrite
 from buildpacks.plan import Catalog, Copy, Plan, Run, Step
 from buildpacks.providers.base import APP
-
-SECRET = "app-env"  # noqa: S105
-"""Id of the secret with the app's config: lines `export NAME='value'`, at /run/secrets/app-env in a step."""
 
 HASH_ARGUMENT = "CYGNI_SECRETS_HASH"
 """Build argument with a keyed hash of the config, so that a changed value runs the steps that see it again."""
@@ -39,7 +36,7 @@ def render(plan: Plan, catalog: Catalog) -> str:
         # Without a token of its own an app would share its caches with every other one.
         raise RenderError("the cache prefix must be 8 to 64 letters, digits or dashes")
     if plan.dockerfile is not None:
-        return rewrite(plan.dockerfile, catalog.cache_prefix)
+        return rewrite(plan.dockerfile, catalog.cache_prefix, catalog.own_secret_id)
     *earlier, last = plan.steps
     image = replace(last, environment={**last.environment, **plan.environment})
     lines = [line for step in earlier for line in (*_stage(step, catalog), "")]

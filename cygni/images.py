@@ -147,16 +147,18 @@ class Images:
 
     def _request(self, source: Source, plan: Plan, stack: str) -> BuildRequest:
         app = source.app
-        catalog = Catalog(cache_prefix=app.token, secrets=bool(source.config))
-        dockerfile = render(plan, catalog)
         secrets_hash = self._keyed_hash(app, source.config)
+        own_secret = f"{SECRETS_ID}-{secrets_hash}"
+        secret = SECRETS_ID if plan.dockerfile is None else own_secret
+        catalog = Catalog(cache_prefix=app.token, secrets=bool(source.config), own_secret_id=own_secret)
+        dockerfile = render(plan, catalog)
         return BuildRequest(
             dockerfile=dockerfile,
             tree=source.tree,
             tag=self._tag(app, source.tree_id, dockerfile, f"{secrets_hash} {stack}"),
             labels={"cygni.app": app.name, "cygni.app-id": app.id, "cygni.server": self._server},
             build_args={SECRETS_HASH: secrets_hash} if source.config else {},
-            secrets={SECRETS_ID: shell_assignments(source.config)} if source.config else {},
+            secrets={secret: shell_assignments(source.config)} if source.config else {},
             redact=tuple(source.config.values()),
             limits=BuildLimits(
                 seconds=self._settings.build_timeout, memory_bytes=self._settings.build_memory

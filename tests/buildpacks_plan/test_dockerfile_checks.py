@@ -224,6 +224,24 @@ def test_every_cache_is_the_apps_own(mount: str, expected: str) -> None:
     assert len(written.splitlines()) == len(text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("mount", "expected"),
+    [
+        ("type=secret,id=app-env", "type=secret,id=app-env-1a,target=/run/secrets/app-env"),
+        ("type=secret,id=app-env,required", "type=secret,required,id=app-env-1a,target=/run/secrets/app-env"),
+        ("type=secret,src=app-env,dst=/s", "type=secret,dst=/s,id=app-env-1a"),
+        ("type=secret,target=/run/secrets/app-env", "type=secret,target=/run/secrets/app-env,id=app-env-1a"),
+        ("type=secret,id=other", "type=secret,id=other"),
+    ],
+)
+def test_the_secret_is_named_by_app_and_values_where_its_step_may_be_cached(
+    mount: str, expected: str
+) -> None:
+    text = f"FROM alpine\nRUN --mount={mount} make\n"
+    check(text)
+    assert rewrite(text, PREFIX, "app-env-1a") == f"FROM alpine\nRUN --mount={expected} make\n"
+
+
 def test_the_web_port_is_the_first_tcp_port_of_the_last_stage() -> None:
     text = "FROM a AS x\nEXPOSE 1\nFROM b AS base\nEXPOSE 3001/udp 3000/tcp\nEXPOSE 3003\nFROM base\n"
     assert check(text).exposed == 3000
