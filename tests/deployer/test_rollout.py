@@ -251,7 +251,7 @@ async def test_stop_all_takes_routes_then_instances_then_one_offs(world: World) 
 
 # Interruptions
 
-STEPS = 26
+STEPS = 28
 """More than a roll-out from v1 to v2 takes; a kill at a later step is none."""
 
 
