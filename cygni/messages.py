@@ -324,7 +324,7 @@ def needs_running_server(data: str) -> str:
 
 def engine_not_here(engine: str) -> str:
     """CYGNI_ENGINE names an adapter that this version does not have."""
-    return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker."
+    return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker or memory."
 
 
 def already_serving(data: str) -> str:

@@ -106,16 +106,20 @@ class Container:
             return
         self.state, self.exit_code, self.out_of_memory = "exited", exit_code, out_of_memory
         self.finished_at = datetime.now(UTC)
-        self._listening = ()
-        if self._web is not None:
-            self._web.cut()
-            self._web = None
+        self.deafen()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
         if out_of_memory:
             self._told(self, "oom")
         self._told(self, "die")
         self.pulse.beat()
+
+    def deafen(self) -> None:
+        """Accept no more and break every connection."""
+        self._listening = ()
+        if self._web is not None:
+            self._web.cut()
+            self._web = None
 
     async def terminate(self, timeout: float) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds; returns when it has ended."""

@@ -54,6 +54,10 @@ class Machine:
         """End a container as its own bug, or the kernel, would."""
         self._by_id[instance_id].end(exit_code, out_of_memory=out_of_memory)
 
+    def deafen(self, instance_id: str) -> None:
+        """Have a container accept no more, although it runs on."""
+        self._by_id[instance_id].deafen()
+
     def say(self, instance_id: str, text: str) -> None:
         """Have a container print a line."""
         self._by_id[instance_id].say(text)

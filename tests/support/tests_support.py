@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
@@ -208,7 +208,7 @@ class Server:
     def identity(self) -> str:
         import sqlite3
 
-        with sqlite3.connect(self.data / "cygni.db") as database:
+        with closing(sqlite3.connect(self.data / "cygni.db")) as database:
             return str(database.execute("SELECT identity FROM server").fetchone()[0])
 
     def clean_engine(self) -> None:
