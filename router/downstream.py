@@ -4,10 +4,11 @@ import asyncio
 from typing import Final, cast
 
 from router import faults
+from router.errors import RefusedError
 from router.exchange import Exchange
 from router.forward import Sender, sender_of
 from router.gateway import Gateway
-from router.head import END, RefusedError, find_request_end, parse_request
+from router.head import END, find_request_end, parse_request
 
 _LINGER_BYTES: Final = 1 << 20
 _FOREVER: Final = float("inf")

@@ -1,23 +1,25 @@
 """Request and response heads: a strict grammar in place of a tolerant parser (RFC 9110, RFC 9112).
 
 What the expressions do not match is refused, so bare CR or LF, folded lines, spaces before a colon, control
-bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as; the fields that routing
-and framing depend on (`special`) are taken out and written anew.
+bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as (see `lines`); the fields that
+routing and framing depend on (`special`) are taken out and written anew.
 """
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
+from router.errors import RefusedError
+from router.lines import LineTable
 from router.options import Limits
 
 END: Final = b"\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
-_ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
-_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])")
+_ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
 _LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -55,15 +57,11 @@ _REQUEST_SPECIAL: Final = frozenset(
 )
 _RESPONSE_SPECIAL: Final = frozenset((*_HOP, b"content-length", b"proxy-authenticate"))
 _SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
-
-
-class RefusedError(Exception):
-    """A head or body that must not be passed on; `status` is the answer to a client."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+_REQUEST_LINES: Final = LineTable(_REQUEST_SPECIAL)
+_RESPONSE_LINES: Final = LineTable(_RESPONSE_SPECIAL)
+_RESPONSE_HEADERS: Final = 1_000
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_PLAIN_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade"))
 
 
 @dataclass(slots=True)
@@ -128,13 +126,14 @@ def parse_request(buffer: bytes, start: int, end: int, limits: Limits) -> Reques
     Raises:
         RefusedError: it breaks the grammar, or its framing is not beyond doubt.
     """
-    line = _REQUEST_LINE.match(buffer, start)
+    first, *fields = buffer[start:end].split(b"\r\n")
+    line = _REQUEST_LINE.fullmatch(first)
     if line is None:
-        raise _refuse_line(buffer, start)
-    if line.end(2) - line.start(2) > limits.target_bytes:
+        raise _refuse_line(first)
+    method, target, minor = line[1], line[2], 1 if line[3] == b"1" else 0
+    if len(target) > limits.target_bytes:
         raise RefusedError(414, "the target is too long")
-    lines, special = _fields(buffer, line.end(), end, _REQUEST_SPECIAL, limits.headers)
-    method, target, minor = line[1], line[2], int(line[3])
+    lines, special = _sort(fields, _REQUEST_LINES, limits.headers)
     target, host = _locate(method, target, special, minor)
     options = _connection_options(special)
     return RequestHead(
@@ -156,10 +155,11 @@ def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
     Raises:
         RefusedError: an instance must not be believed (H17).
     """
-    line = _STATUS_LINE.match(buffer)
+    first, *fields = buffer[:end].split(b"\r\n")
+    line = _STATUS_LINE.fullmatch(first)
     if line is None:
         raise RefusedError(503, "no status line")
-    lines, special = _fields(buffer, line.end(), end, _RESPONSE_SPECIAL, 1_000)
+    lines, special = _sort(fields, _RESPONSE_LINES, _RESPONSE_HEADERS)
     status, options = int(line[2]), _connection_options(special)
     without_body = bodyless or status < 200 or status in (204, 304)
     keep_alive = b"close" not in options and (line[1] == b"1" or b"keep-alive" in options)
@@ -177,41 +177,28 @@ def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
     )
 
 
-def _fields(
-    buffer: bytes, start: int, end: int, special_names: frozenset[bytes], most: int
-) -> tuple[list[bytes], dict[bytes, bytes]]:
-    if _FIELDS.fullmatch(buffer, start, end + len(END)) is None:
-        raise RefusedError(400, "a header line is malformed")
-    lines: list[bytes] = []
-    special: dict[bytes, bytes] = {}
-    if end < start:
-        return lines, special
-    fields = buffer[start:end].split(b"\r\n")
+def _sort(fields: list[bytes], table: LineTable, most: int) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Part the lines that go on as they are from what the special ones say."""
     if len(fields) > most:
         raise RefusedError(431, "there are too many headers")
-    for field in fields:
-        name, _, value = field.partition(b":")
-        name = name.lower()
-        if name in special_names:
-            _note(special, name, value.strip(b" \t"))
-        elif b"_" not in name or name.replace(b"_", b"-") not in special_names:
-            lines.append(field)  # the other case reads as a special field once it is a CGI variable: dropped
-    return lines, special
+    said = [*map(table.__getitem__, fields)]
+    special: dict[bytes, bytes] = {}
+    for name, value in filter(None, said):
+        if name in special:
+            _note(special, name, value)
+        elif name:
+            special[name] = value
+    return [line for line, field in zip(fields, said, strict=True) if field is None], special
 
 
 def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    known = special.get(name)
-    if known is None:
-        special[name] = value
-    elif name in _SINGLE:
+    if name in _SINGLE:
         raise RefusedError(400, f"{name.decode()} is repeated")
-    else:
-        special[name] = known + b", " + value
+    special[name] += b", " + value
 
 
-def _refuse_line(buffer: bytes, start: int) -> RefusedError:
-    line = _ANY_REQUEST_LINE.match(buffer, start)
-    if line is not None and not line[0].endswith((b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")):
+def _refuse_line(line: bytes) -> RefusedError:
+    if _ANY_REQUEST_LINE.fullmatch(line) and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
         return RefusedError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return RefusedError(400, "the request line is malformed")
 
@@ -268,12 +255,17 @@ def _number(text: bytes, status: int) -> int:
 
 def _connection_options(special: dict[bytes, bytes]) -> frozenset[bytes]:
     value = special.get(b"connection")
-    return frozenset(item.strip(b" \t") for item in value.lower().split(b",")) if value else frozenset()
+    return _options(value) if value else _NO_OPTIONS
+
+
+@lru_cache(maxsize=256)
+def _options(value: bytes) -> frozenset[bytes]:
+    return frozenset(item.strip(b" \t") for item in value.lower().split(b","))
 
 
 def _without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
     """Drop the fields that the Connection header declares to be for this hop only (RFC 9110 7.6.1)."""
-    if names <= {b"close", b"keep-alive", b"upgrade"}:
+    if names <= _PLAIN_OPTIONS:
         return lines
     return [line for line in lines if line.partition(b":")[0].lower() not in names]
 

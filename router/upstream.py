@@ -4,7 +4,8 @@ import asyncio
 from typing import cast
 
 from router.body import Body, body_of
-from router.head import END, RefusedError, ResponseHead, parse_response
+from router.errors import RefusedError
+from router.head import END, ResponseHead, parse_response
 from router.options import Limits
 from router.ports import Receiver
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.body import ChunkedBody
-from router.head import END, RefusedError, RequestHead, find_request_end, parse_request
+from router.errors import RefusedError
+from router.head import END, RequestHead, find_request_end, parse_request
 from router.options import Limits
 
 if TYPE_CHECKING:
