@@ -3,8 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from router import feed
 from router.faults import Fault
@@ -13,45 +12,51 @@ from router.options import Limits
 _UNSAFE: Final = re.compile(rb'["\\\x80-\xff]')
 _PATH_LIMIT: Final = 2_000
 _LAST_SECONDS: Final = 1.0
+_LINE: Final = (
+    b'["%b",%de-6,"%b method=%b path=\\"%b\\" host=%b request_id=%b fwd=\\"%b\\" dyno=%b connect=%b '
+    b'service=%dms%b status=%d bytes=%d protocol=http"]'
+)
+"""One `feed.AccessLine` as JSON, written at once: what is put in has no quote, backslash or control byte."""
 
 
-@dataclass(slots=True)
-class Record:
-    """One finished request. Times are seconds."""
+class Record(NamedTuple):
+    """One finished request, in the order of `_LINE`; a part that does not apply is empty."""
 
-    app_id: str
+    app_id: bytes
+    """As it stands in a JSON string; so does `instance`."""
+    time: float
+    """Microseconds of Unix time at the end."""
+    kind: bytes
     method: bytes
     path: bytes
     host: bytes
     request_id: bytes
     forwarded: bytes
-    instance: str
-    connect: float | None
+    instance: bytes
+    connect: bytes
     service: float
+    """Milliseconds."""
+    hold: bytes
     status: int
     size: int
-    time: float
-    """Unix time of the end."""
-    fault: Fault | None = None
 
 
-def quoted(path: bytes) -> str:
+def kind_of(fault: Fault | None) -> bytes:
+    """Write how a line begins."""
+    return b"at=info" if fault is None else f'at=error code={fault.code} desc=\\"{fault.desc}\\"'.encode()
+
+
+def milliseconds(seconds: float | None) -> bytes:
+    """Write a duration; empty for None."""
+    return b"" if seconds is None else b"%dms" % (seconds * 1_000 + 0.5)
+
+
+def quoted(path: bytes) -> bytes:
     """Make a request target safe inside double quotes: quote, backslash and high bytes become %XX."""
     shown = path if len(path) <= _PATH_LIMIT else path[:_PATH_LIMIT] + b"..."
-    return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], shown).decode("ascii")
-
-
-def line_of(record: Record) -> str:
-    """Format a record; a field that does not apply is empty."""
-    fault = record.fault
-    kind = "at=info" if fault is None else f'at=error code={fault.code} desc="{fault.desc}"'
-    connect = "" if record.connect is None else f"{record.connect * 1_000:.0f}ms"
-    return (
-        f'{kind} method={record.method.decode()} path="{quoted(record.path)}" host={record.host.decode()} '
-        f'request_id={record.request_id.decode()} fwd="{record.forwarded.decode()}" dyno={record.instance} '
-        f"connect={connect} service={record.service * 1_000:.0f}ms status={record.status} "
-        f"bytes={record.size} protocol=http"
-    )
+    if _UNSAFE.search(shown) is None:
+        return shown
+    return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], shown)
 
 
 class AccessLog:
@@ -64,19 +69,19 @@ class AccessLog:
         self._limits = limits
         self._send = send
         self._loop = loop
-        self._lines: list[feed.AccessLine] = []
+        self._lines: list[bytes] = []
         self._last: dict[str, float] = {}
         self._lost = 0
         self._flush: asyncio.TimerHandle | None = None
         self._tell: asyncio.TimerHandle | None = None
 
-    def add(self, record: Record) -> None:
-        """Log one request."""
-        self._last[record.app_id] = record.time
-        if len(self._lines) >= self._limits.access_batch:
-            self._lost += 1
+    def add(self, app_id: str, now: float, record: Record) -> None:
+        """Log one request that ended `now`."""
+        self._last[app_id] = now
+        if len(self._lines) < self._limits.access_batch:
+            self._lines.append(_LINE % record)
         else:
-            self._lines.append(feed.AccessLine(record.app_id, round(record.time, 6), line_of(record)))
+            self._lost += 1
         if self._flush is None:
             self._flush = self._loop.call_later(self._limits.access_flush, self.flush)
         if self._tell is None:

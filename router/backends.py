@@ -1,6 +1,7 @@
 """What a worker knows of instances while it runs: connections, requests in flight, ejections."""
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -9,6 +10,11 @@ from router.options import Limits
 from router.ports import Tunnel
 from router.table import AppRoute, Table, Target
 from router.upstream import UpstreamConnection
+
+
+def in_json(text: str) -> bytes:
+    """Return a text as it stands between the quotes of a JSON string."""
+    return json.dumps(text)[1:-1].encode()
 
 
 class Dialer(Protocol):
@@ -29,6 +35,7 @@ class Backend:
         """Nothing is connected yet."""
         self.app_id = app_id
         self.target = target
+        self.name = in_json(target.name)
         self.in_flight = 0
         self.ejected_until = 0.0
         self.retired = False
@@ -44,7 +51,7 @@ class Backend:
         """Return the most recently used idle connection if it is no older than `longest` seconds."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.usable:
+            if connection.closed:
                 continue
             if now - connection.idle_since <= longest:
                 return connection
@@ -112,7 +119,7 @@ class Backend:
         stale = [connection for connection in self._idle if connection.idle_since < unused_since]
         self._idle = [connection for connection in self._idle if connection.idle_since >= unused_since]
         for connection in stale:
-            connection.transport.close()
+            connection.finish()
 
     def stop(self) -> None:
         """Give up connections being opened and close idle ones."""
@@ -137,16 +144,19 @@ class Backend:
 class Site:
     """One app's route with its live backends."""
 
-    __slots__ = ("backends", "route")
+    __slots__ = ("app_id", "backends", "route")
 
     def __init__(self, route: AppRoute, backends: list[Backend]) -> None:
         self.route = route
+        self.app_id = in_json(route.app_id)
         self.backends = backends
 
     def choose(self, now: float, tried: Collection[Backend]) -> Backend | None:
         """Pick the less busy of two, ejected ones last; None when all have been tried."""
         candidates = self.backends
-        if len(candidates) > 1 or tried:
+        if len(candidates) == 1 and not tried:
+            return candidates[0]
+        if candidates:
             untried = [backend for backend in candidates if backend not in tried]
             candidates = [backend for backend in untried if backend.ejected_until <= now] or untried
         if len(candidates) < 2:

@@ -4,12 +4,15 @@ import asyncio
 from typing import Final, cast
 
 from router import faults
+from router.errors import RefusedError
 from router.exchange import Exchange
 from router.forward import Sender, sender_of
 from router.gateway import Gateway
-from router.head import END, RefusedError, find_request_end, parse_request
+from router.head import END, RequestFields, RequestHead, find_request_end, parse_request
 
 _LINGER_BYTES: Final = 1 << 20
+_CR: Final = 13
+_REMEMBERED: Final = 2_048
 _FOREVER: Final = float("inf")
 
 
@@ -22,6 +25,7 @@ class ClientConnection(asyncio.Protocol):
         "_discarded",
         "_eof",
         "_exchange",
+        "_fields",
         "_gateway",
         "_head_begun",
         "_lingering",
@@ -42,6 +46,8 @@ class ClientConnection(asyncio.Protocol):
         self.congested = False
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._fields: RequestFields | None = None
+        """Of the request before, which the next one mostly repeats."""
         self._reading = self._body_wanted = True
         self._eof = self._lingering = self._serving = self._head_begun = False
         self._discarded = 0
@@ -67,6 +73,8 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give bytes to the current exchange, or keep them for the next one."""
         exchange = self._exchange
+        if exchange is None and not self._buffer and not self._halted and self._serve_alone(data):
+            return
         if self._lingering:
             self._discard(data)
         elif exchange is not None and exchange.wants_input:
@@ -139,8 +147,11 @@ class ClientConnection(asyncio.Protocol):
         self._body_wanted = True
         if keep_alive and not (self._eof and not self._buffer):
             self._rest()
-            if not self._serving:
+            if self._serving:
+                return
+            if self._buffer:
                 self._serve()
+            if self._buffer or not self._reading:
                 self._regulate()
         elif self._eof or exchange is None or exchange.tunnel:
             self._close()
@@ -178,6 +189,26 @@ class ClientConnection(asyncio.Protocol):
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _serve_alone(self, data: bytes) -> bool:
+        """Start a request whose head is all of `data`, as it mostly is; False for anything else."""
+        limits, end = self._gateway.limits, len(data) - len(END)
+        if not 0 < end <= limits.head_bytes - len(END) or data.find(END) != end or data[0] == _CR:
+            return False
+        try:
+            head = parse_request(data, 0, end, limits, self._fields)
+        except RefusedError as error:
+            self._refuse(error)
+        else:
+            self._start(head)
+        return True
+
+    def _start(self, head: RequestHead) -> Exchange:
+        if len(head.fields.raw) <= _REMEMBERED:
+            self._fields = head.fields
+        exchange = self._exchange = Exchange(self._gateway, self, head)
+        exchange.start()
+        return exchange
+
     def _serve(self) -> None:
         """Start the requests in the buffer, one after the other, for as long as each ends at once."""
         self._serving = True
@@ -213,12 +244,11 @@ class ClientConnection(asyncio.Protocol):
             if self._eof:
                 self._transport.close()
             return at
-        head = parse_request(buffer, start, end, limits)
+        head = parse_request(buffer, start, end, limits, self._fields)
         self._head_begun = False
-        exchange = self._exchange = Exchange(self._gateway, self, head)
-        exchange.start()
+        exchange = self._start(head)
         at = end + len(END)
-        if head.length and self._exchange is exchange and at < len(buffer):
+        if head.fields.length and self._exchange is exchange and at < len(buffer):
             self._buffer = b""
             self._feed(exchange, buffer[at:])
             return 0

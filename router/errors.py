@@ -1,4 +1,4 @@
-"""What can go wrong between a control plane and its router."""
+"""What this package raises on purpose."""
 
 
 class RouterError(Exception):
@@ -15,3 +15,12 @@ class RouterUnavailableError(RouterError):
 
 class FeedError(RouterError):
     """A line of the control stream is not a message of this version."""
+
+
+class RefusedError(RouterError):
+    """A head or body that must not be passed on; `status` is the answer to a client."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason

@@ -4,10 +4,10 @@ import time
 from typing import Final
 
 from router import faults
-from router.access import Record
+from router.access import Record, kind_of, milliseconds, quoted
 from router.backends import Backend, Site
 from router.faults import Fault
-from router.forward import forwarded_for, request_bytes, request_id_of
+from router.forward import forwarded_for, request_bytes
 from router.gateway import Gateway
 from router.head import RequestHead, ResponseHead
 from router.passing import Answer, Upload
@@ -20,63 +20,60 @@ _IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b
 class Exchange:
     """Lives from a request's head to the end of its answer, or of the upgraded connection."""
 
-    __slots__ = (
-        "_answer",
-        "_attempts",
-        "_backend",
-        "_client",
-        "_client_ended",
-        "_connect",
-        "_dialed",
-        "_fault",
-        "_fresh",
-        "_gateway",
-        "_held",
-        "_over",
-        "_reused",
-        "_site",
-        "_started",
-        "_tried",
-        "_upload",
-        "_upstream",
-        "_upstream_ended",
-        "head",
-        "request_id",
-        "tunnel",
-    )
+    tunnel = False
+    """Whether the connection was upgraded."""
+    # Defaults stand here so that a request sets only what is different for it.
+    _upload: Upload | None = None
+    _site: Site | None = None
+    _backend: Backend | None = None
+    _upstream: UpstreamConnection | None = None
+    _tried: tuple[Backend, ...] = ()
+    _attempts = 0
+    _fault: Fault | None = None
+    _held = ""
+    """The app it waits for."""
+    _held_since = 0.0
+    _hold: float | None = None
+    """Seconds it has waited."""
+    _fresh = False
+    """Whether it must not use a connection that was used before."""
+    _reused = False
+    _over = False
+    _upstream_ended = False
+    _client_ended = False
+    _dialed = 0.0
+    _connect: float | None = None
 
     def __init__(self, gateway: Gateway, client: Client, head: RequestHead) -> None:
         """Prepare; `start` begins."""
         self.head = head
-        self.request_id = request_id_of(head)
-        self.tunnel = False
+        self.request_id = gateway.request_ids.of(head)
         self._gateway = gateway
         self._client = client
         self._started = time.time()
-        self._upload = Upload(head, client, gateway.limits.buffer_bytes)
-        self._answer = Answer(head, client)
-        self._site: Site | None = None
-        self._backend: Backend | None = None
-        self._upstream: UpstreamConnection | None = None
-        self._tried: list[Backend] = []
-        self._attempts = 0
-        self._fault: Fault | None = None
-        self._held = ""
-        self._fresh = self._reused = self._over = self._upstream_ended = self._client_ended = False
-        self._dialed = 0.0
-        self._connect: float | None = None
+        fields = head.fields
+        self._answer = Answer(fields, client)
+        if fields.length or fields.upgrade:
+            self._upload = Upload(head, client, gateway.limits.buffer_bytes)
 
     # --- from the client -------------------------------------------------------------------------
 
     @property
     def wants_input(self) -> bool:
         """Whether the next bytes of the client belong to this exchange."""
-        return self.tunnel or not self._upload.complete
+        upload = self._upload
+        return upload is not None and (self.tunnel or not upload.complete)
 
     def start(self) -> None:
         """Find the app and send the request."""
         self._touch()
         self._route()
+
+    @property
+    def _sent(self) -> bool:
+        """Whether all of the request has come."""
+        upload = self._upload
+        return upload is None or upload.complete
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the request's body or of the upgraded connection; returns what follows them.
@@ -84,11 +81,13 @@ class Exchange:
         Raises:
             RefusedError: the body's framing is malformed.
         """
+        upload = self._upload
+        assert upload is not None
         if self.tunnel:
             self._touch()
-            self._upload.send(data)
+            upload.send(data)
             return b""
-        rest = self._upload.feed(data)
+        rest = upload.feed(data)
         if not self._answer.begun:
             self._touch()
         return rest
@@ -99,7 +98,7 @@ class Exchange:
         if self.tunnel and self._upstream is not None:
             self._upstream.transport.write_eof()
             return not self._upstream_ended
-        return self._upload.complete
+        return self._sent
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
@@ -112,9 +111,9 @@ class Exchange:
             return
         if writable:
             self._touch()
-            self._upstream.transport.resume_reading()
+            self._upstream.resume()
         else:
-            self._upstream.transport.pause_reading()
+            self._upstream.pause()
 
     def refuse(self, fault: Fault) -> None:
         """The client broke the protocol within the body."""
@@ -128,7 +127,7 @@ class Exchange:
             self.cut()
         elif self._answer.begun:
             self._fail(faults.CLIENT_IDLE if self._client.congested else faults.IDLE)
-        elif self._upload.complete or self._upstream is None or not self._upstream.usable:
+        elif self._sent or self._upstream is None or not self._upstream.usable:
             self._fail(faults.TIMEOUT)
         else:
             self._fail(faults.CLIENT_IDLE)
@@ -143,7 +142,7 @@ class Exchange:
 
     def resume(self) -> None:
         """The app's route changed while this request was on hold."""
-        self._held = ""
+        self._end_hold()
         self._touch()
         self._route()
 
@@ -163,7 +162,7 @@ class Exchange:
         slow = isinstance(error, TimeoutError)
         self._fault = faults.CONNECT_TIMEOUT if slow else faults.CRASHED
         self._gateway.eject(backend, "timeout" if slow else "refused")
-        self._tried.append(backend)
+        self._tried = (*self._tried, backend)
         self._release()
         if self._attempts < self._gateway.limits.connect_attempts:
             self._route()
@@ -171,22 +170,26 @@ class Exchange:
             self._fail(self._fault)
 
     def _route(self) -> None:
-        site = self._site = self._gateway.routing.find(self.head.host)
+        site = self._site = self._gateway.routing.find(self.head.fields.host)
         if site is None:
-            self._fail(faults.unknown_host(self.head.host, self._gateway.domain))
+            self._fail(faults.unknown_host(self.head.fields.host, self._gateway.domain))
         elif site.route.state == "live":
             self._attempt(site)
         elif site.route.state == "hold":
-            self._hold(site.route.app_id)
+            self._wait(site.route.app_id)
         else:
             self._fail(faults.BLANK if site.route.state == "none" else faults.NO_WEB)
 
-    def _hold(self, app_id: str) -> None:
+    def _wait(self, app_id: str) -> None:
         if not self._gateway.hold(app_id, self):
             self._fail(faults.BACKLOG)
             return
-        self._held = app_id
-        self._client.deadline = self._gateway.loop.time() + self._gateway.limits.hold
+        self._held, self._held_since = app_id, self._gateway.loop.time()
+        self._client.deadline = self._held_since + self._gateway.limits.hold
+
+    def _end_hold(self) -> None:
+        self._held = ""
+        self._hold = (self._hold or 0.0) + self._gateway.loop.time() - self._held_since
 
     def _attempt(self, site: Site) -> None:
         now, limits = self._gateway.loop.time(), self._gateway.limits
@@ -210,11 +213,13 @@ class Exchange:
     def _attach(self, connection: UpstreamConnection) -> None:
         self._upstream = connection
         connection.begin(self, bodyless=self.head.method == b"HEAD")
-        self._upload.attach(
-            connection, request_bytes(self.head, self._client.sender, self.request_id, self._started)
-        )
+        head = request_bytes(self.head, self._client.sender, self.request_id, self._started)
+        if self._upload is None:
+            connection.transport.write(head)
+        else:
+            self._upload.attach(connection, head)
         if self._client.congested:
-            connection.transport.pause_reading()
+            connection.pause()
 
     # --- from the instance (see `Receiver`) ------------------------------------------------------
 
@@ -231,10 +236,13 @@ class Exchange:
         elif head.status < 200:
             self._answer.interim(head)
         else:
-            # An unread rest of the request would be taken for the next one: such a connection ends.
-            keep_alive = self.head.keep_alive and self._upload.complete and not self._gateway.draining
-            self._answer.begin(head, keep_alive=keep_alive)
+            self._answer.begin(head, keep_alive=self._may_go_on)
             self._touch()
+
+    def answer_whole(self, head: ResponseHead, content: bytes, *, reusable: bool) -> None:
+        """See `Receiver`."""
+        self._answer.whole(head, content, keep_alive=self._may_go_on)
+        self._complete(reusable=reusable)
 
     def answer_data(self, data: bytes) -> None:
         """Pass on a piece."""
@@ -246,17 +254,9 @@ class Exchange:
         self._answer.flush()
 
     def answer_end(self, *, reusable: bool) -> None:
-        """The answer is complete: the connection goes back to its backend if both sides are done with it."""
+        """The answer is complete."""
         self._answer.end()
-        connection, self._upstream = self._upstream, None
-        assert connection is not None
-        assert self._backend is not None
-        if reusable and self._upload.complete:
-            self._backend.keep(connection, self._gateway.loop.time())
-        else:
-            connection.close()
-        self._end(None)
-        self._client.finished(keep_alive=self._answer.keep_alive)
+        self._complete(reusable=reusable)
 
     def answer_eof(self) -> None:
         """Half of an upgraded connection has ended, or the second half."""
@@ -268,8 +268,7 @@ class Exchange:
 
     def upstream_lost(self, *, received: bool) -> None:
         """Repeat what is safe to repeat; else say that the answer never came, or was cut short."""
-        self._upstream = None
-        self._upload.detach()
+        self._forget_upstream()
         if self.tunnel:
             self.cut()
         elif self._answer.begun:
@@ -283,17 +282,18 @@ class Exchange:
 
     def upstream_malformed(self) -> None:
         """The answer broke the protocol."""
-        self._upstream = None
+        self._forget_upstream()
         self._fail(faults.MALFORMED)
 
     @property
     def _repeatable(self) -> bool:
         """A server that closed an idle connection has not worked on a request it cannot have had in full."""
-        return not self._upload.sent and (self.head.length != 0 or self.head.method in _IDEMPOTENT)
+        if self.head.fields.length == 0:
+            return self.head.method in _IDEMPOTENT
+        return self._upload is not None and not self._upload.sent
 
     def _switch(self, head: ResponseHead) -> None:
-        if not self.head.upgrade or self._backend is None or self._upstream is None:
-            self._drop_upstream()
+        if not self.head.fields.upgrade or self._backend is None or self._upstream is None:
             self._fail(faults.MALFORMED)
             return
         self.tunnel = self._upstream.tunnel = True
@@ -304,6 +304,24 @@ class Exchange:
 
     # --- ending ----------------------------------------------------------------------------------
 
+    @property
+    def _may_go_on(self) -> bool:
+        """Whether the client may send another request; an unread rest of this one would be taken for it."""
+        return self.head.fields.keep_alive and not self._gateway.draining and self._sent
+
+    def _complete(self, *, reusable: bool) -> None:
+        """The answer is written: the connection goes back to its backend if both sides are done with it."""
+        connection, backend = self._upstream, self._backend
+        assert connection is not None
+        assert backend is not None
+        self._forget_upstream()
+        if reusable and self._sent:
+            backend.keep(connection, self._gateway.loop.time())
+        else:
+            connection.close()
+        self._end(None)
+        self._client.finished(keep_alive=self._answer.keep_alive)
+
     def _fail(self, fault: Fault) -> None:
         """Answer with an error page; once an answer has begun, only cutting it short tells the client."""
         if self._over:
@@ -312,7 +330,7 @@ class Exchange:
             self._end(fault)
             self._client.abort()
             return
-        keep_alive = self.head.keep_alive and self._upload.complete and not self._gateway.draining
+        keep_alive = self._may_go_on
         page, self._answer.size = faults.page(
             fault, self.head, self.request_id.decode(), keep_alive=keep_alive
         )
@@ -325,25 +343,29 @@ class Exchange:
         self._over = True
         if self._held:
             self._gateway.unhold(self._held, self)
-        self._drop_upstream()
+            self._end_hold()
+        if self._upstream is not None:
+            self._drop_upstream(self._upstream)
         self._log(fault)
         self._release()
 
-    def _drop_upstream(self) -> None:
-        connection, self._upstream = self._upstream, None
-        self._upload.detach()
-        if connection is None:
-            return
+    def _drop_upstream(self, connection: UpstreamConnection) -> None:
+        self._forget_upstream()
         if self.tunnel:
-            connection.receiver = None
-            connection.transport.close()  # what the client said last is still delivered
+            connection.finish()  # what the client said last is still delivered
         else:
             connection.close()
+
+    def _forget_upstream(self) -> None:
+        self._upstream = None
+        if self._upload is not None:
+            self._upload.detach()
 
     def _release(self) -> None:
         backend, self._backend = self._backend, None
         if backend is not None:
-            backend.tunnels.discard(self)
+            if self.tunnel:
+                backend.tunnels.discard(self)
             backend.done()
 
     def _touch(self) -> None:
@@ -351,7 +373,7 @@ class Exchange:
         limits = self._gateway.limits
         if self.tunnel:
             pause = limits.tunnel_idle
-        elif self._answer.begun or not self._upload.complete:
+        elif self._answer.begun or not self._sent:
             pause = limits.idle
         else:
             pause = limits.first_byte
@@ -360,20 +382,21 @@ class Exchange:
     def _log(self, fault: Fault | None) -> None:
         if self._site is None:
             return
-        now = time.time()
+        now, answer, backend, fields = time.time(), self._answer, self._backend, self.head.fields
         record = Record(
-            app_id=self._site.route.app_id,
-            method=self.head.method,
-            path=self.head.target,
-            host=self.head.host,
-            request_id=self.request_id,
-            forwarded=forwarded_for(self.head, self._client.sender),
-            instance="" if self._backend is None else self._backend.target.name,
-            connect=self._connect,
-            service=max(0.0, now - self._started),
-            status=self._answer.status or (0 if fault is None else fault.status),
-            size=self._answer.size,
-            time=now,
-            fault=fault,
+            self._site.app_id,
+            now * 1e6,
+            kind_of(fault),
+            self.head.method,
+            quoted(self.head.target),
+            fields.host,
+            self.request_id,
+            forwarded_for(self.head, self._client.sender),
+            b"" if backend is None else backend.name,
+            milliseconds(self._connect),
+            max(0.0, now - self._started) * 1_000 + 0.5,
+            b"" if self._hold is None else b" hold=" + milliseconds(self._hold),
+            answer.status or (0 if fault is None else fault.status),
+            answer.size,
         )
-        self._gateway.access.add(record)
+        self._gateway.access.add(self._site.route.app_id, now, record)

@@ -79,7 +79,7 @@ def page(fault: Fault, head: RequestHead | None, request_id: str, *, keep_alive:
 
 
 def _accepts_html(head: RequestHead) -> bool:
-    return any(line[:7].lower() == b"accept:" and b"text/html" in line.lower() for line in head.lines)
+    return any(line[:7].lower() == b"accept:" and b"text/html" in line.lower() for line in head.fields.lines)
 
 
 def _phrase(status: int) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from router import feed
 from router.access import AccessLog
 from router.backends import Backend, Routing, Site
-from router.forward import Network
+from router.forward import Network, RequestIds
 from router.options import Limits
 from router.ports import Held, Timed
 from router.table import AppRoute, Table
@@ -34,6 +34,7 @@ class Gateway:
         self.trusted = trusted
         self.loop = loop
         self.access = AccessLog(limits, send, loop)
+        self.request_ids = RequestIds()
         self.routing = Routing(Table(), {})
         self.draining = False
         self.clients: set[Timed] = set()

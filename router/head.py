@@ -1,23 +1,27 @@
 """Request and response heads: a strict grammar in place of a tolerant parser (RFC 9110, RFC 9112).
 
 What the expressions do not match is refused, so bare CR or LF, folded lines, spaces before a colon, control
-bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as; the fields that routing
-and framing depend on (`special`) are taken out and written anew.
+bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as (see `lines`); the fields that
+routing and framing depend on (`special`) are taken out and written anew.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import compress
+from operator import not_
 from typing import Final
 
+from router.errors import RefusedError
+from router.lines import LineTable
 from router.options import Limits
 
 END: Final = b"\r\n\r\n"
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
-_ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?\r\n")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?\r\n")
-_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
 _LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -55,25 +59,22 @@ _REQUEST_SPECIAL: Final = frozenset(
 )
 _RESPONSE_SPECIAL: Final = frozenset((*_HOP, b"content-length", b"proxy-authenticate"))
 _SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
-
-
-class RefusedError(Exception):
-    """A head or body that must not be passed on; `status` is the answer to a client."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+_REQUEST_LINES: Final = LineTable(_REQUEST_SPECIAL)
+_RESPONSE_LINES: Final = LineTable(_RESPONSE_SPECIAL)
+_RESPONSE_HEADERS: Final = 1_000
+_STATUS_LINE_LIMIT: Final = 1_000
+_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
+_PLAIN_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade"))
 
 
 @dataclass(slots=True)
-class RequestHead:
-    """A request that may be passed on. `target` is in origin form, `host` as the client sent it."""
+class RequestFields:
+    """A request's version and fields: what requests on one connection mostly share."""
 
-    method: bytes
-    target: bytes
+    raw: bytes
     minor: int
     host: bytes
+    """As the client sent it, possibly empty."""
     lines: list[bytes]
     special: dict[bytes, bytes]
     length: int
@@ -81,11 +82,19 @@ class RequestHead:
     keep_alive: bool
     upgrade: bytes
     """The protocol asked for, empty for none."""
+    expects_continue: bool
+    """Whether the client waits for an interim answer before it sends the body."""
+    outgoing: bytes = b""
+    """What an instance gets for them, once it has been written (see `forward`)."""
 
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client waits for an interim answer before it sends the body."""
-        return self.minor == 1 and self.special.get(b"expect", b"").lower() == b"100-continue"
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request that may be passed on. `target` is in origin form."""
+
+    method: bytes
+    target: bytes
+    fields: RequestFields
 
 
 @dataclass(slots=True)
@@ -93,7 +102,8 @@ class ResponseHead:
     """An instance's answer. `length` is -1 for a chunked body, None for one that ends with the connection."""
 
     status: int
-    reason: bytes
+    line: bytes
+    """The status line as it goes on, of HTTP/1.1 and without its CRLF."""
     lines: list[bytes]
     special: dict[bytes, bytes]
     length: int | None
@@ -122,31 +132,44 @@ def find_request_end(buffer: bytes, start: int, limits: Limits) -> int:
     return end
 
 
-def parse_request(buffer: bytes, start: int, end: int, limits: Limits) -> RequestHead:
+def parse_request(
+    buffer: bytes, start: int, end: int, limits: Limits, last: RequestFields | None = None
+) -> RequestHead:
     """Read the head from `start` to `end` (see `find_request_end`).
+
+    `last` are the fields of the connection's request before this one: the same bytes say the same again.
 
     Raises:
         RefusedError: it breaks the grammar, or its framing is not beyond doubt.
     """
-    line = _REQUEST_LINE.match(buffer, start)
+    line = _REQUEST_LINE.match(buffer, start, end + 2)
     if line is None:
-        raise _refuse_line(buffer, start)
-    if line.end(2) - line.start(2) > limits.target_bytes:
+        raise _refuse_line(buffer[start:end])
+    method, target, minor = line.groups()
+    if len(target) > limits.target_bytes:
         raise RefusedError(414, "the target is too long")
-    lines, special = _fields(buffer, line.end(), end, _REQUEST_SPECIAL, limits.headers)
-    method, target, minor = line[1], line[2], int(line[3])
-    target, host = _locate(method, target, special, minor)
+    raw = buffer[line.start(3) : end]
+    fields = last if last is not None and last.raw == raw else _read_fields(raw, minor == b"1", limits)
+    if method == b"CONNECT":
+        raise RefusedError(501, "CONNECT is not offered")
+    if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
+        return RequestHead(method, target, fields)
+    return _from_absolute(method, target, fields)
+
+
+def _read_fields(raw: bytes, http11: bool, limits: Limits) -> RequestFields:
+    lines, special = _sort(raw.split(b"\r\n")[1:], _REQUEST_LINES, limits.headers)
     options = _connection_options(special)
-    return RequestHead(
-        method=method,
-        target=target,
-        minor=minor,
-        host=host,
+    return RequestFields(
+        raw=raw,
+        minor=1 if http11 else 0,
+        host=_host(special, http11),
         lines=_without(lines, options) if options else lines,
         special=special,
-        length=_request_length(special, minor),
-        keep_alive=b"close" not in options and (minor == 1 or b"keep-alive" in options),
-        upgrade=_upgrade(special, options) if minor == 1 and b"upgrade" in options else b"",
+        length=_request_length(special, http11),
+        keep_alive=b"close" not in options and (http11 or b"keep-alive" in options),
+        upgrade=_upgrade(special, options) if http11 and b"upgrade" in options else b"",
+        expects_continue=http11 and special.get(b"expect", b"").lower() == b"100-continue",
     )
 
 
@@ -156,101 +179,94 @@ def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
     Raises:
         RefusedError: an instance must not be believed (H17).
     """
-    line = _STATUS_LINE.match(buffer)
-    if line is None:
-        raise RefusedError(503, "no status line")
-    lines, special = _fields(buffer, line.end(), end, _RESPONSE_SPECIAL, 1_000)
-    status, options = int(line[2]), _connection_options(special)
-    without_body = bodyless or status < 200 or status in (204, 304)
-    keep_alive = b"close" not in options and (line[1] == b"1" or b"keep-alive" in options)
-    length = _response_length(special, http11=line[1] == b"1")
+    first, *fields = buffer[:end].split(b"\r\n")
+    status, line, http11 = _status(first) if len(first) <= _STATUS_LINE_LIMIT else _status(b"")
+    lines, special = _sort(fields, _RESPONSE_LINES, _RESPONSE_HEADERS)
+    options = _connection_options(special)
+    keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
+    length = _response_length(special, http11)
     if length == -1 and b"content-length" in special:
         del special[b"content-length"]  # RFC 9112 6.3: the coding wins, and the connection is not used again
         keep_alive = False
+    if bodyless or status < 200 or status in (204, 304):
+        length = 0
     return ResponseHead(
-        status=status,
-        reason=line[3] or b"",
-        lines=_without(lines, options) if options else lines,
-        special=special,
-        length=0 if without_body else length,
-        keep_alive=keep_alive,
+        status, line, _without(lines, options) if options else lines, special, length, keep_alive
     )
 
 
-def _fields(
-    buffer: bytes, start: int, end: int, special_names: frozenset[bytes], most: int
-) -> tuple[list[bytes], dict[bytes, bytes]]:
-    if _FIELDS.fullmatch(buffer, start, end + len(END)) is None:
-        raise RefusedError(400, "a header line is malformed")
-    lines: list[bytes] = []
-    special: dict[bytes, bytes] = {}
-    if end < start:
-        return lines, special
-    fields = buffer[start:end].split(b"\r\n")
+@lru_cache(maxsize=256)
+def _status(line: bytes) -> tuple[int, bytes, bool]:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise RefusedError(503, "no status line")
+    return int(match[2]), b"HTTP/1.1 %b %b" % (match[2], match[3] or b""), match[1] == b"1"
+
+
+def _sort(fields: list[bytes], table: LineTable, most: int) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Part the lines that go on as they are from what the special ones say."""
     if len(fields) > most:
         raise RefusedError(431, "there are too many headers")
-    for field in fields:
-        name, _, value = field.partition(b":")
-        name = name.lower()
-        if name in special_names:
-            _note(special, name, value.strip(b" \t"))
-        elif b"_" not in name or name.replace(b"_", b"-") not in special_names:
-            lines.append(field)  # the other case reads as a special field once it is a CGI variable: dropped
-    return lines, special
+    said = [*map(table.__getitem__, fields)]
+    special: dict[bytes, bytes] = {}
+    for name, value in filter(None, said):
+        if name in special:
+            _note(special, name, value)
+        elif name:
+            special[name] = value
+    return [*compress(fields, map(not_, said))], special
 
 
 def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    known = special.get(name)
-    if known is None:
-        special[name] = value
-    elif name in _SINGLE:
+    if name in _SINGLE:
         raise RefusedError(400, f"{name.decode()} is repeated")
-    else:
-        special[name] = known + b", " + value
+    special[name] += b", " + value
 
 
-def _refuse_line(buffer: bytes, start: int) -> RefusedError:
-    line = _ANY_REQUEST_LINE.match(buffer, start)
-    if line is not None and not line[0].endswith((b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")):
+def _refuse_line(head: bytes) -> RefusedError:
+    line = head.partition(b"\r\n")[0]
+    if _ANY_REQUEST_LINE.fullmatch(line) and not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
         return RefusedError(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     return RefusedError(400, "the request line is malformed")
 
 
-def _locate(method: bytes, target: bytes, special: dict[bytes, bytes], minor: int) -> tuple[bytes, bytes]:
-    if method == b"CONNECT":
-        raise RefusedError(501, "CONNECT is not offered")
+def _host(special: dict[bytes, bytes], http11: bool) -> bytes:
     host = special.get(b"host")
     if host is None:
-        if minor == 1:
+        if http11:
             raise RefusedError(400, "the Host header is missing")
-        host = b""
-    elif host and _HOST.fullmatch(host) is None:
+        return b""
+    if host and _HOST.fullmatch(host) is None:
         raise RefusedError(400, "the Host header is malformed")
-    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
-        return target, host
+    return host
+
+
+def _from_absolute(method: bytes, target: bytes, fields: RequestFields) -> RequestHead:
+    """Turn an absolute target into its origin form; its host is the one that counts (RFC 9112 3.2.2)."""
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None or (host and absolute[1].lower() != host.lower()):
+    if absolute is None or (fields.host and absolute[1].lower() != fields.host.lower()):
         raise RefusedError(400, "the target is malformed or does not match the Host header")
-    if _HOST.fullmatch(absolute[1]) is None:
+    host, path = absolute.groups()
+    if _HOST.fullmatch(host) is None:
         raise RefusedError(400, "the target's host is malformed")
-    path = absolute[2]
-    return (path if path.startswith(b"/") else b"/" + path), absolute[1]
+    told = replace(fields, raw=b"", host=host, outgoing=b"")
+    return RequestHead(method, path if path.startswith(b"/") else b"/" + path, told)
 
 
-def _request_length(special: dict[bytes, bytes], minor: int) -> int:
+def _request_length(special: dict[bytes, bytes], http11: bool) -> int:
     coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
     if coding is None:
         return 0 if length is None else _number(length, 400)
     if length is not None:
         raise RefusedError(400, "both Content-Length and Transfer-Encoding are present")
-    if minor == 0:
+    if not http11:
         raise RefusedError(400, "HTTP/1.0 has no transfer codings")
     if coding.lower() != b"chunked":
         raise RefusedError(501, "the only transfer coding is chunked")
     return -1
 
 
-def _response_length(special: dict[bytes, bytes], *, http11: bool) -> int | None:
+def _response_length(special: dict[bytes, bytes], http11: bool) -> int | None:
     coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
     number = None if length is None else _number(length, 503)
     if coding is None:
@@ -268,12 +284,17 @@ def _number(text: bytes, status: int) -> int:
 
 def _connection_options(special: dict[bytes, bytes]) -> frozenset[bytes]:
     value = special.get(b"connection")
-    return frozenset(item.strip(b" \t") for item in value.lower().split(b",")) if value else frozenset()
+    return _options(value) if value else _NO_OPTIONS
+
+
+@lru_cache(maxsize=64)
+def _options(value: bytes) -> frozenset[bytes]:
+    return frozenset(item.strip(b" \t") for item in value.lower().split(b","))
 
 
 def _without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
     """Drop the fields that the Connection header declares to be for this hop only (RFC 9110 7.6.1)."""
-    if names <= {b"close", b"keep-alive", b"upgrade"}:
+    if names <= _PLAIN_OPTIONS:
         return lines
     return [line for line in lines if line.partition(b":")[0].lower() not in names]
 

@@ -1,10 +1,14 @@
 """The two bodies of an exchange: the request's on its way to an instance, the answer's on its way back."""
 
+from typing import Final
+
 from router.body import Body, body_of
 from router.forward import interim_bytes, response_bytes, switching_bytes
-from router.head import RequestHead, ResponseHead
+from router.head import RequestFields, RequestHead, ResponseHead
 from router.ports import Client
 from router.upstream import UpstreamConnection
+
+_SMALL: Final = 16_384
 
 
 class Upload:
@@ -16,8 +20,9 @@ class Upload:
         """`limit` is the number of bytes that may wait; beyond it the client is not read."""
         self.sent = False
         """Whether any of it has left: then it cannot be sent again."""
-        self._body: Body = body_of(head.length)
-        self._chunked = head.length < 0
+        length = head.fields.length
+        self._body: Body = body_of(length)
+        self._chunked = length < 0
         self._client = client
         self._limit = limit
         self._connection: UpstreamConnection | None = None
@@ -71,9 +76,9 @@ class Upload:
 class Answer:
     """An answer, written out once for each read from the instance."""
 
-    __slots__ = ("_chunked", "_client", "_out", "_request", "begun", "keep_alive", "size", "status")
+    __slots__ = ("_chunked", "_client", "_fields", "_out", "begun", "keep_alive", "size", "status")
 
-    def __init__(self, request: RequestHead, client: Client) -> None:
+    def __init__(self, fields: RequestFields, client: Client) -> None:
         """Nothing has come yet."""
         self.begun = False
         self.status = 0
@@ -81,25 +86,33 @@ class Answer:
         """Bytes of the body so far."""
         self.keep_alive = False
         self._chunked = False
-        self._request = request
+        self._fields = fields
         self._client = client
         self._out: list[bytes] = []
 
     def interim(self, head: ResponseHead) -> None:
         """Pass on a 1xx head to a client that knows what it means."""
-        request = self._request
-        if request.expects_continue if head.status == 100 else request.minor == 1:
+        fields = self._fields
+        if fields.expects_continue if head.status == 100 else fields.minor == 1:
             self._out.append(interim_bytes(head))
 
     def begin(self, head: ResponseHead, *, keep_alive: bool) -> None:
         """Write the head; `keep_alive` says whether another request may follow as far as the client goes."""
         self.begun, self.status = True, head.status
         unframed = head.length is None or head.length < 0
-        self._chunked = unframed and self._request.minor == 1
+        minor = self._fields.minor
+        self._chunked = unframed and minor == 1
         self.keep_alive = keep_alive and (self._chunked or not unframed)
-        self._out.append(
-            response_bytes(head, self._request, chunked=self._chunked, keep_alive=self.keep_alive)
-        )
+        self._out.append(response_bytes(head, minor, chunked=self._chunked, keep_alive=self.keep_alive))
+
+    def whole(self, head: ResponseHead, content: bytes, *, keep_alive: bool) -> None:
+        """Write an answer that came in one piece."""
+        self.begun, self.status, self.size, self.keep_alive = True, head.status, len(content), keep_alive
+        out = self._out
+        out.append(response_bytes(head, self._fields.minor, chunked=False, keep_alive=keep_alive))
+        if content:
+            out.append(content)
+        self.flush()
 
     def switch(self, head: ResponseHead) -> None:
         """Write the head of an upgraded connection: what follows passes as it is."""
@@ -121,7 +134,15 @@ class Answer:
         self.flush()
 
     def flush(self) -> None:
-        """Write what has been taken."""
-        if self._out:
-            pieces, self._out = self._out, []
-            self._client.write_pieces(pieces)
+        """Write what has been taken; small pieces are joined, since each costs more than its copy."""
+        out = self._out
+        if len(out) == 1:
+            self._client.write(out[0])
+        elif out:
+            if len(out[-1]) <= _SMALL:
+                self._client.write(b"".join(out))
+            else:
+                self._client.write_pieces(out)
+        else:
+            return
+        self._out = []

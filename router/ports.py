@@ -12,6 +12,9 @@ class Receiver(Protocol):
     def answer_head(self, head: ResponseHead) -> None:
         """Take an interim (1xx) or final head."""
 
+    def answer_whole(self, head: ResponseHead, content: bytes, *, reusable: bool) -> None:
+        """Take a final head with all of its body: most answers come in one piece."""
+
     def answer_data(self, data: bytes) -> None:
         """Take a piece of the body, or of an upgraded connection."""
 

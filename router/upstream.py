@@ -4,7 +4,8 @@ import asyncio
 from typing import cast
 
 from router.body import Body, body_of
-from router.head import END, RefusedError, ResponseHead, parse_response
+from router.errors import RefusedError
+from router.head import END, ResponseHead, parse_response
 from router.options import Limits
 from router.ports import Receiver
 
@@ -19,7 +20,9 @@ class UpstreamConnection(asyncio.Protocol):
         "_head",
         "_limits",
         "_received",
+        "closed",
         "idle_since",
+        "paused",
         "receiver",
         "transport",
         "tunnel",
@@ -31,6 +34,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.receiver: Receiver | None = None
         self.idle_since = 0.0
         self.tunnel = False
+        self.closed = False
+        """Whether it has ended, or is about to."""
+        self.paused = False
+        """Whether the answer waits for the client."""
         self._buffer = b""
         self._body: Body | None = None
         self._head: ResponseHead | None = None
@@ -40,25 +47,42 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another request may be sent."""
-        return not self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
+        return not self.closed and self.transport.get_write_buffer_size() == 0
 
     def begin(self, receiver: Receiver, *, bodyless: bool) -> None:
         """Start an exchange; `bodyless` says that the request is HEAD."""
         self.receiver = receiver
         self._bodyless = bodyless
-        self._body = self._head = None
         self._received = False
 
     def release(self, now: float) -> None:
         """End the exchange and make the connection ready for the next."""
-        self.receiver = None
+        self.receiver = self._body = self._head = None
         self.idle_since = now
+        if self.paused:
+            self.resume()
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        self.paused = True
+        self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        self.paused = False
         self.transport.resume_reading()
 
     def close(self) -> None:
         """Drop the connection at once; the receiver is not told."""
         self.receiver = None
+        self.closed = True
         self.transport.abort()
+
+    def finish(self) -> None:
+        """Close once what was written has left; the receiver is not told."""
+        self.receiver = None
+        self.closed = True
+        self.transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the write buffer's limit."""
@@ -69,7 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Pass bytes on; an instance that speaks unasked is dropped."""
         receiver = self.receiver
         if receiver is None:
-            self.transport.abort()
+            self.close()
             return
         try:
             self._read(receiver, data)
@@ -86,6 +110,7 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is not None and self.tunnel:
             receiver.answer_eof()
             return True
+        self.closed = True
         if receiver is not None and self._head is not None and self._head.length is None:
             receiver.answer_end(reusable=False)
         return False
@@ -93,6 +118,7 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the receiver, if there is one still."""
         del exc
+        self.closed = True
         receiver, self.receiver = self.receiver, None
         if receiver is not None:
             receiver.upstream_lost(received=self._received)
@@ -128,6 +154,9 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[end + len(END) :]
             self._buffer = b""
             if head.status >= 200:
+                if head.length is not None and head.length == len(data):
+                    receiver.answer_whole(head, data, reusable=head.keep_alive)
+                    return
                 self._head, self._body = head, body_of(head.length)
             receiver.answer_head(head)
             if self.receiver is not receiver:
