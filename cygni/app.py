@@ -15,6 +15,7 @@ import structlog
 
 from buildpacks.buildkit.engine import BuildKitBuilder
 from buildpacks.stacks.stack import Stacks
+from buildpacks.stacks.suites import Suites
 from config import Settings
 from config.certificates import extra_certificates
 from cygni import messages
@@ -161,9 +162,11 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     return store
 
 
-def make_stacks(settings: Settings) -> Stacks:
+def make_stacks(settings: Settings) -> Suites:
     """The base images of the server's engine."""
-    return Stacks(ENGINE_SOCKET, extra_certificates(settings), lock_file=settings.data / "stack.lock")
+    lock = settings.data / "stack.lock"
+    certificates = extra_certificates(settings)
+    return Suites(lambda suite: Stacks(ENGINE_SOCKET, certificates, lock_file=lock, suite=suite))
 
 
 def _engine(settings: Settings, identity: str) -> Engine:

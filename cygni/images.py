@@ -16,7 +16,8 @@ from buildpacks.plan import BuildSettings, Catalog, Failure, Plan, Process
 from buildpacks.planner import plan as make_plan
 from buildpacks.ports import BuildFailedError, BuildLimits, BuildRequest, BuiltImage, ImageBuilder
 from buildpacks.render import render
-from buildpacks.stacks.stack import StackError, Stacks
+from buildpacks.stacks.stack import StackError
+from buildpacks.stacks.suites import Suites
 from config import Settings
 from cygni import messages
 from cygni.domain.errors import BuildError
@@ -58,7 +59,7 @@ class Images:
         settings: Settings,
         server: str,
         store: Store,
-        stacks: Stacks,
+        stacks: Suites,
         builder: ImageBuilder,
         images: EngineImages,
     ) -> None:
@@ -99,7 +100,7 @@ class Images:
         """
         began = time.monotonic()
         try:
-            stack = await self._stack(say)
+            stack = await self._stack(plan.suite, say)
             request = self._request(source, plan, stack)
             image = await self._images.inspect(request.tag)
         except (EngineUnavailableError, EngineRequestError, StackError) as error:
@@ -118,9 +119,9 @@ class Images:
         await self._record(source, plan, result)
         return result
 
-    async def _stack(self, say: Narrator) -> str:
+    async def _stack(self, suite: str, say: Narrator) -> str:
         """Make sure the base images are there; return what tells their versions apart."""
-        names = await self._stacks.ensure(say.detail)
+        names = await self._stacks.ensure(suite, say.detail)
         labels = await self._images.labels(names.run) or {}
         return labels.get(STACK_LABEL, "")
 
