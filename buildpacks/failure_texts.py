@@ -56,6 +56,17 @@ _DETECTION = {
     ),
 }
 
+_SETTINGS = {
+    "detect/manager-mismatch": FailureText(
+        'The package manager "{manager}" was chosen, but {path} is missing.',
+        "{place} asks for it.\nAdd {path}, or choose another package manager, and push again.",
+    ),
+    "document/invalid": FailureText(
+        "{path} cannot be parsed.",
+        "{detail}.\nCorrect the file and push again.",
+    ),
+}
+
 _PROCFILE = {
     "procfile/bad-line": FailureText(
         "Procfile line {line} is not `type: command`.",
@@ -74,15 +85,10 @@ _PYTHON = {
         "These decide what is installed, and they may disagree:\n{files}\n"
         "Keep the one you use, remove the others (`git rm …`), and push again.",
     ),
-    "python/unsupported-package-manager": FailureText(
-        "{manager} projects cannot be installed yet.",
-        "{path} was found, and no requirements.txt.\n"
-        "Write the locked dependencies to requirements.txt (`{command}`), commit it, and push again.",
-    ),
     "python/no-requirements": FailureText(
-        "requirements.txt is missing.",
-        "{path} says that this is a Python project, but its dependencies are read from requirements.txt.\n"
-        "Add the file (it may be empty), commit, and push again.",
+        "No file says what this Python project depends on.",
+        "{path} says that this is a Python project, but there is no requirements.txt, pyproject.toml with [project],\n"
+        "Pipfile, or lock of Poetry, uv or PDM.\nAdd one (requirements.txt may be empty), commit, and push again.",
     ),
     "python/misspelled-requirements": FailureText(
         "The file of dependencies is misspelled: {path}.",
@@ -105,13 +111,32 @@ _PYTHON = {
         "They are on lines {lines}; one is expected.\nKeep the one the app runs on and push again.",
     ),
     "python/version-unavailable": FailureText(
-        "Python {requested} is not available here; the stack has Python {available}.",
-        "{place} asks for {requested}, and this server's stack (Debian {suite}) brings Python {available}.\n"
+        "Python {requested} is not available here; the stacks have Python {available}.",
+        "{place} asks for {requested}. Every stack is a Debian suite and brings one Python; the nearest is {line}.\n"
         "Ask for {line} (or for nothing), or add a Dockerfile, and push again.",
     ),
+    "python/version-eol": FailureText(
+        "Python {requested} has reached its end of life.",
+        "{place} asks for it; it gets no security fixes any more, and the stacks have Python {available}.\n"
+        "Move the app to {line}, or add a Dockerfile, and push again.",
+    ),
+    "python/version-unknown": FailureText(
+        "Python {requested} is not a version that is known.",
+        "{place} asks for it; the stacks have Python {available}.\nAsk for one of these and push again.",
+    ),
+    "python/version-conflict": FailureText(
+        "{place} and {other} ask for different Python versions.",
+        'The project allows "{allowed}", and {place} picks {requested}, which is outside.\n'
+        "Make them agree and push again.",
+    ),
+    "python/runtime-txt-with-uv": FailureText(
+        "runtime.txt is not read in a project of uv.",
+        "uv itself reads .python-version, so the two could disagree.\n"
+        "Write the version to .python-version (`echo 3.13 > .python-version`), remove runtime.txt, and push again.",
+    ),
     "python/requires-python": FailureText(
-        'requires-python "{requested}" does not allow Python {available}.',
-        "{place} decides what is allowed, and this server's stack (Debian {suite}) brings Python {available}.\n"
+        'requires-python "{requested}" allows none of the Python versions here: {available}.',
+        "{place} decides what is allowed, and every stack (a Debian suite) brings one Python.\n"
         "Widen requires-python if the app runs on it, or add a Dockerfile, and push again.",
     ),
     "python/invalid-requires-python": FailureText(
@@ -122,6 +147,19 @@ _PYTHON = {
         "pyproject.toml cannot be parsed.",
         "{detail}.\nCorrect the file and push again.",
     ),
+    "python/invalid-pipfile": FailureText(
+        "Pipfile cannot be parsed.",
+        "{detail}.\nCorrect the file and push again.",
+    ),
+    "python/invalid-lockfile": FailureText(
+        "{path} cannot be parsed.",
+        "{detail}.\nWrite it anew with its package manager, commit it, and push again.",
+    ),
+    "python/existing-python": FailureText(
+        "A copy of Python is part of the source: .heroku/python.",
+        "It was made for another machine and cannot be used here.\n"
+        "Run `git rm -r --cached .heroku`, add .heroku/ to .gitignore, commit, and push again.",
+    ),
     "python/no-start": FailureText(
         "It is not known how to start this Python app.",
         "There is no Procfile, and nothing that a start command follows from was found.\n"
@@ -129,9 +167,9 @@ _PYTHON = {
         "Add a Procfile with a line such as\n  web: gunicorn app:app\nand push again.",
     ),
     "python/no-server": FailureText(
-        "{framework} needs a server that is not in requirements.txt.",
+        "{framework} needs a server that is not among the dependencies.",
         "{place} lists {framework}, but there is no Procfile and no {server} to start it with.\n"
-        "Add {server} to requirements.txt, or a Procfile with a `web:` line, and push again.",
+        "Add {server} to the dependencies, or a Procfile with a `web:` line, and push again.",
     ),
     "python/existing-venv": FailureText(
         "A virtual environment is part of the source: {path}.",
@@ -150,10 +188,14 @@ _NODE = {
         "These belong to different package managers, and they may disagree:\n{files}\n"
         "Keep the one you use, remove the others (`git rm …`), and push again.",
     ),
-    "node/unsupported-package-manager": FailureText(
-        "{manager} projects cannot be installed yet.",
-        "{place} asks for {manager}; npm with package-lock.json is what can be built.\n"
-        "Run `npm install`, commit package-lock.json, remove {manager}'s files, or add a Dockerfile, and push again.",
+    "node/multiple-package-managers": FailureText(
+        "package.json names more than one package manager.",
+        "These decide what is installed, and they may disagree:\n{files}\n"
+        'Keep one, or set "packageManager" in package.json, and push again.',
+    ),
+    "node/unknown-package-manager": FailureText(
+        'The package manager "{manager}" is not known.',
+        "{place} asks for it; known are {known}.\nName one of these and push again.",
     ),
     "node/invalid-lockfile": FailureText(
         "{path} cannot be parsed.",
@@ -306,4 +348,12 @@ _BUILD = {
     ),
 }
 
-FAILURES: dict[str, FailureText] = {**_DETECTION, **_PROCFILE, **_PYTHON, **_NODE, **_DOCKERFILE, **_BUILD}
+FAILURES: dict[str, FailureText] = {
+    **_DETECTION,
+    **_SETTINGS,
+    **_PROCFILE,
+    **_PYTHON,
+    **_NODE,
+    **_DOCKERFILE,
+    **_BUILD,
+}

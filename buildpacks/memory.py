@@ -124,7 +124,7 @@ class MemoryBuilder:
 class NoStacks:
     """Implements BaseImages where nothing is built: the names only."""
 
-    async def ensure(self, announce: Announce) -> StackImages:
+    async def ensure(self, suite: str, announce: Announce) -> StackImages:
         """Return the names; there is nothing to make."""
-        del announce
+        del suite, announce
         return _STACKS

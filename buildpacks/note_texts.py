@@ -38,7 +38,7 @@ NOTES: Final[dict[str, tuple[Literal["info", "warning"], str]]] = {
     ),
     "python/whole-tree": (
         "info",
-        "requirements.txt refers to local files ({place}), so every change of the source installs the dependencies again.",
+        "{path} refers to local files ({place}), so every change of the source installs the dependencies again.",
     ),
     "python/collectstatic-off": ("info", "DISABLE_COLLECTSTATIC is set: static files are not collected."),
     "python/migrations": (
@@ -59,11 +59,23 @@ NOTES: Final[dict[str, tuple[Literal["info", "warning"], str]]] = {
     ),
     "node/no-lockfile": (
         "warning",
-        "There is no package-lock.json, so what is installed can change. Run `npm install` and commit it.",
+        "There is no {lock}, so what is installed can change. Run `{manager} install` and commit it.",
     ),
     "node/whole-tree": (
         "info",
         "package.json has {what}, so every change of the source installs the dependencies again.",
+    ),
+    "node/static-output": (
+        "info",
+        "The build writes files that need no Node.js to serve: the folder {folder} is served.",
+    ),
+    "assets/step": (
+        "info",
+        "package.json has a build script: its assets are built with `{manager} run {script}`. Off: build.assets = false.",
+    ),
+    "python/no-lock": (
+        "warning",
+        "There is no {lock}, so what is installed can change. Run `{command}` and commit it.",
     ),
     "node/checked-in-modules": (
         "warning",

@@ -59,6 +59,14 @@ class Process:
 
 
 @dataclass(frozen=True)
+class SystemPackage:
+    """A Debian package and who asks for it."""
+
+    name: str
+    source: Evidence
+
+
+@dataclass(frozen=True)
 class CacheMount:
     """A folder kept between builds of one app."""
 
@@ -79,11 +87,12 @@ class Copy:
 
 @dataclass(frozen=True)
 class Run:
-    """A shell line of ours. `secrets`: it sees the app's config."""
+    """A shell line of ours, or the app's own (`foreign`). `secrets`: it sees the app's config."""
 
     command: str
     caches: tuple[CacheMount, ...] = ()
     secrets: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,20 @@ class Plan:
     """Files of ours that the build's context needs besides the tree."""
     ignored: tuple[str, ...] = ()
     """Patterns of the tree that stay out of the context."""
+    suite: str = "bookworm"
+    """The Debian suite whose stack it builds and runs on."""
+    build_packages: tuple[SystemPackage, ...] = ()
+    """Debian packages that the stages from `build` get first."""
+    run_packages: tuple[SystemPackage, ...] = ()
+    """Debian packages that the stages from `run` get first, the image among them."""
+    root: str = ""
+    """The folder of the tree that is the build's context; empty for all of it."""
+    target: str | None = None
+    """The stage of an own Dockerfile that is built; None for the last."""
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    """Arguments of an own Dockerfile."""
+    health_path: str | None = None
+    """A path that answers when the app is well."""
     schema: int = SCHEMA
 
     @property
@@ -172,15 +195,53 @@ class Stack:
     python: str = "3.11.2"
     architecture: str = "amd64"
 
+    @property
+    def python_line(self) -> str:
+        """Major and minor version of its Python."""
+        return ".".join(self.python.split(".")[:2])
+
+
+STACKS = (Stack(), Stack("trixie", "3.13.5"))
+"""The stacks there are; the first is for apps that ask for nothing else."""
+
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What the owner of an app has set about its build."""
+    """What the owner of an app has set about its build: on the server, or in files of the repository.
+
+    `origins` says where each came from, by its name in `cygni.toml`; what is missing there was set on the server.
+    """
 
     provider: str | None = None
+    package_manager: str | None = None
+    root: str = ""
     dockerfile: str = "Dockerfile"
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
     procfile: str = "Procfile"
-    stack: Stack = field(default_factory=Stack)
+    build_command: str | None = None
+    assets: bool = True
+    """Whether a package.json beside another language is built, too."""
+    gems: str = "rubygems"
+    """Where Ruby's gems come from: `rubygems`, or `debian` for packages of the stack's suite."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    build_packages: tuple[str, ...] = ()
+    run_packages: tuple[str, ...] = ()
+    processes: Mapping[str, str] = field(default_factory=dict)
+    health_path: str | None = None
+    paths: tuple[str, ...] = ()
+    """Build only when one of these globs has changed; empty for always."""
+    stacks: tuple[Stack, ...] = STACKS
+    origins: Mapping[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def stack(self) -> Stack:
+        """The default stack."""
+        return self.stacks[0]
+
+    def origin(self, name: str) -> Evidence:
+        """Where a setting came from."""
+        return self.origins.get(name, Evidence("setting"))
 
 
 @dataclass(frozen=True)
@@ -189,11 +250,11 @@ class Catalog:
 
     `cache_prefix` is the app's unguessable token: cache ids start with it. `secrets`: config is given to the build
     as the secret `app-env`, and its keyed hash as the build argument `CYGNI_SECRETS_HASH`. For an own Dockerfile
-    the secret has the id `own_secret_id`, which must change with app and values.
+    the secret has the id `own_secret_id`, which must change with app and values. Stacks are images named
+    `{stacks}{suite}:build` and `{stacks}{suite}:run`.
     """
 
     cache_prefix: str
-    build_image: str = "cygni-stack/debian-bookworm:build"
-    run_image: str = "cygni-stack/debian-bookworm:run"
+    stacks: str = "cygni-stack/debian-"
     secrets: bool = False
     own_secret_id: str = "app-env"  # noqa: S105 - a name

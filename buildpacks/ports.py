@@ -199,6 +199,6 @@ class StackImages:
 class BaseImages(Protocol):
     """Has the images that generated builds start from."""
 
-    async def ensure(self, announce: Announce) -> StackImages:
-        """The images' names, once they are there and current."""
+    async def ensure(self, suite: str, announce: Announce) -> StackImages:
+        """The images of a Debian suite, once they are there and current."""
         ...

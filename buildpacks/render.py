@@ -20,6 +20,7 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]+")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*=@ -]*")
 _PREFIX = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 
 
 class RenderError(ValueError):
@@ -39,8 +40,9 @@ def render(plan: Plan, catalog: Catalog) -> str:
         return rewrite(plan.dockerfile, catalog.cache_prefix, catalog.own_secret_id)
     *earlier, last = plan.steps
     image = replace(last, environment={**last.environment, **plan.environment})
-    lines = [line for step in earlier for line in (*_stage(step, catalog), "")]
-    lines += [*_stage(image, catalog), *_process(plan)]
+    bases, lines = _bases(plan, catalog)
+    lines += [line for step in earlier for line in (*_stage(step, bases, catalog), "")]
+    lines += [*_stage(image, bases, catalog), *_process(plan)]
     for line in lines:
         if "\n" in line or "\r" in line:
             raise RenderError("a line break inside an instruction")
@@ -52,8 +54,29 @@ def render_ignore(plan: Plan) -> str:
     return "".join(f"{pattern}\n" for pattern in (".git", *plan.ignored))
 
 
-def _stage(step: Step, catalog: Catalog) -> Iterator[str]:
-    bases = {"build": catalog.build_image, "run": catalog.run_image}
+def _bases(plan: Plan, catalog: Catalog) -> tuple[dict[str, str], list[str]]:
+    """What `build` and `run` stand for: the stack's images, or stages that add Debian packages to them."""
+    bases, lines = {}, []
+    for kind, packages in (("build", plan.build_packages), ("run", plan.run_packages)):
+        image = f"{catalog.stacks}{_name(plan.suite)}:{kind}"
+        bases[kind] = f"system-{kind}" if packages else image
+        if packages:
+            names = sorted({package.name for package in packages})
+            lines += [f"FROM {image} AS system-{kind}", f"RUN {_install(names)}", ""]
+    return bases, lines
+
+
+def _install(names: list[str]) -> str:
+    for name in names:
+        if not _PACKAGE.fullmatch(name):
+            raise RenderError(f"{name!r} is no Debian package's name")
+    return (
+        "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "
+        f"{' '.join(names)} && rm -rf /var/lib/apt/lists/*"
+    )
+
+
+def _stage(step: Step, bases: Mapping[str, str], catalog: Catalog) -> Iterator[str]:
     yield f"FROM {bases.get(step.base, step.base)} AS {_name(step.name)}"
     if step.base in bases:
         yield f"WORKDIR {APP}"
@@ -103,6 +126,9 @@ def _run(run: Run, catalog: Catalog) -> str:
     if run.secrets and catalog.secrets:
         mounts.append(f"--mount=type=secret,id={SECRET}")
         command = f". /run/secrets/{SECRET} && {command}"
+    if run.foreign:
+        # Written as JSON, so that nothing in it can be read as a flag, a here-document or another instruction.
+        command = json.dumps(["/bin/sh", "-c", command])
     return " ".join(["RUN", *mounts, command])
 
 

@@ -17,6 +17,7 @@ from buildpacks.buildkit.engine import BuildKitBuilder
 from buildpacks.memory import PROGRAM_FILE, MemoryBuilder, MemoryImages, NoStacks
 from buildpacks.ports import BaseImages, ImageBuilder, ImageStore
 from buildpacks.stacks.stack import Stacks
+from buildpacks.stacks.suites import Suites
 from config import Settings
 from config.certificates import extra_certificates
 from cygni import messages
@@ -158,11 +159,11 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     return store
 
 
-def make_stacks(settings: Settings) -> Stacks:
+def make_stacks(settings: Settings) -> Suites:
     """The base images of the server's engine."""
-    return Stacks(
-        settings.docker_socket, extra_certificates(settings), lock_file=settings.data / "stack.lock"
-    )
+    lock = settings.data / "stack.lock"
+    certificates = extra_certificates(settings)
+    return Suites(lambda suite: Stacks(settings.docker_socket, certificates, lock_file=lock, suite=suite))
 
 
 @dataclass(frozen=True)

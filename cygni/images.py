@@ -105,7 +105,7 @@ class Images:
         began = time.monotonic()
         try:
             await self._check_disk()
-            stack = await self._stack(say)
+            stack = await self._stack(plan.suite, say)
             request = self._request(source, plan, stack)
             image = await self._images.inspect(request.tag)
         except StackError as error:
@@ -133,9 +133,9 @@ class Images:
             if free is not None and free < self._settings.disk_reserve:
                 raise build_errors.disk_full(free, self._settings.disk_reserve)
 
-    async def _stack(self, say: Narrator) -> str:
+    async def _stack(self, suite: str, say: Narrator) -> str:
         """Make sure the base images are there; return what tells their versions apart."""
-        names = await self._stacks.ensure(say.detail)
+        names = await self._stacks.ensure(suite, say.detail)
         labels = await self._images.labels(names.run) or {}
         return labels.get(STACK_LABEL, "")
 

@@ -17,10 +17,10 @@ Several candidates are no error: the losers are told.
 """
 
 from buildpacks.providers.base import Provider
-from buildpacks.providers.node import Node
+from buildpacks.providers.node.provider import Node
 from buildpacks.providers.own_dockerfile import OwnDockerfile
 from buildpacks.providers.procfile_only import ProcfileOnly
-from buildpacks.providers.python import Python
+from buildpacks.providers.python.provider import Python
 from buildpacks.providers.static import Static
 
 PROVIDERS: tuple[Provider, ...] = (OwnDockerfile(), Python(), Node(), Static(), ProcfileOnly())

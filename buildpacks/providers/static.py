@@ -2,23 +2,21 @@
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 
 from buildpacks.messages import note
-from buildpacks.plan import Candidate, Copy, Evidence, Plan, Process, Step
+from buildpacks.plan import Candidate, Evidence, Plan
 from buildpacks.providers.base import APP, Source
+from buildpacks.providers.site import Site, serve
 
 _INDEX = "index.html"
 _CONFIG = "Staticfile"
 _FOLDERS = ("public", "dist", "build", "_site", "site")
-_CONTEXT_NAME = ".cygni/static-server.py"
-_SERVER = "/opt/cygni/static-server.py"
 _SETTING = re.compile(r"(root|index_fallback)\s*:\s*['\"]?([A-Za-z0-9_./-]+)['\"]?\s*")
 _SAFE_ROOT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 
 
 @dataclass(frozen=True)
-class _Site:
+class _Found:
     """Where a site is in the tree (empty: the root), and whether unknown paths get its index (single-page apps)."""
 
     root: str
@@ -39,37 +37,23 @@ class Static:
 
     def plan(self, source: Source) -> Plan:
         """Copy the source beside the server."""
-        site = _find(source) or _Site("", fallback=False, evidence=Evidence("default"))
-        copies = (Copy((_CONTEXT_NAME,), _SERVER), Copy((".",), APP, owned=True))
-        return Plan(
-            provider=self.name,
-            steps=(Step("image", "run", copies),),
-            processes=(_web(site),) if source.wants_web else (),
-            notes=(note("static/root", root=site.root),) if site.root else (),
-            context_files={
-                _CONTEXT_NAME: files("buildpacks.providers").joinpath("static_server.py").read_bytes()
-            },
-        )
+        found = _find(source) or _Found("", fallback=False, evidence=Evidence("default"))
+        site = Site(f"{APP}/{found.root}".rstrip("/"), found.fallback, found.evidence)
+        notes = (note("static/root", root=found.root),) if found.root else ()
+        suite = source.settings.stack.suite
+        return serve(site, provider=self.name, suite=suite, notes=notes, web=source.wants_web)
 
 
-def _web(site: _Site) -> Process:
-    root = f"{APP}/{site.root}".rstrip("/")
-    options = ("--fallback",) if site.fallback else ()
-    return Process(
-        "web", f"static-server {root}", ("/usr/bin/python3", "-I", _SERVER, *options, root), site.evidence
-    )
-
-
-def _find(source: Source) -> _Site | None:
+def _find(source: Source) -> _Found | None:
     lines = (source.text(_CONFIG) or "").split("\n")
     settings = {match[1]: match[2] for line in lines if (match := _SETTING.fullmatch(line.strip()))}
     fallback = settings.get("index_fallback") == "true"
     root = settings.get("root", "").strip("/").removeprefix("./")
     if root and _SAFE_ROOT.fullmatch(root):
-        return _Site(root, fallback, Evidence("root", _CONFIG))
+        return _Found(root, fallback, Evidence("root", _CONFIG))
     for folder in _FOLDERS:
         if source.exists(f"{folder}/{_INDEX}"):
-            return _Site(folder, fallback, Evidence("file", f"{folder}/{_INDEX}"))
+            return _Found(folder, fallback, Evidence("file", f"{folder}/{_INDEX}"))
     if _INDEX in source.root or source.has(_CONFIG):
-        return _Site("", fallback, Evidence("file", _INDEX if _INDEX in source.root else _CONFIG))
+        return _Found("", fallback, Evidence("file", _INDEX if _INDEX in source.root else _CONFIG))
     return None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from buildpacks.messages import Block, listing, note, refuse
 from buildpacks.plan import Evidence, Note
 from buildpacks.providers.base import Source
-from buildpacks.providers.requirements import Requirements
+from buildpacks.providers.python.managers import Installation
+from buildpacks.providers.python.requirements import Requirements
 
 SCRIPTS = ("main.py", "app.py", "start.py", "bot.py", "hello.py", "server.py")
 """Files in the root that are run as they are, in this order."""
@@ -21,6 +22,8 @@ _MODULES = (
     "app/__init__.py",
 )
 """Files that may define a WSGI or ASGI application, in this order."""
+
+_DATA_SCRIPTS = ("streamlit_app.py", *SCRIPTS)
 
 _SETTINGS = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([A-Za-z_][\w.]*)["']""")
 _WSGI = re.compile(r"""^WSGI_APPLICATION\s*=\s*["']([A-Za-z_][\w.]*)\.([A-Za-z_]\w*)["']""", re.MULTILINE)
@@ -54,21 +57,24 @@ class _Framework:
 _FRAMEWORKS = (
     _Framework("fastapi", "FastAPI", "FastAPI", asynchronous=True),
     _Framework("starlette", "Starlette", "Starlette", asynchronous=True),
+    _Framework("litestar", "Litestar", "Litestar", asynchronous=True),
+    _Framework("python-fasthtml", "FastHTML", "FastHTML", asynchronous=True),
     _Framework("quart", "Quart", "Quart", asynchronous=True),
     _Framework("flask", "Flask", "Flask"),
 )
 
 
-def infer_start(source: Source, requirements: Requirements) -> Start:
+def infer_start(source: Source, installation: Installation) -> Start:
     """The web command of an app without a Procfile.
 
     Raises:
         PlanError: `python/no-start`, `python/no-server`.
     """
+    requirements = installation.requirements
     start = (
         framework_start(source, requirements)
         or _plain_wsgi(source, requirements)
-        or _script(source, requirements)
+        or _script(source, installation)
     )
     if start is None:
         raise refuse("python/no-start", Evidence("start"), looked=Block(listing(SCRIPTS)))
@@ -87,6 +93,22 @@ def framework_start(source: Source, requirements: Requirements) -> Start | None:
         start = _framework(source, requirements, framework) if framework.package in requirements else None
         if start is not None:
             return start
+    return _data_app(source, requirements)
+
+
+def _data_app(source: Source, requirements: Requirements) -> Start | None:
+    """Apps that bring their own server: Streamlit runs a script, Gradio is one."""
+    script = next((name for name in _DATA_SCRIPTS if source.has(name)), None)
+    if script is None:
+        return None
+    if "streamlit" in requirements and "import streamlit" in (source.text(script) or ""):
+        command = (
+            f"streamlit run {script} --server.address 0.0.0.0 --server.port $PORT --server.headless true"
+        )
+        return Start(command, Evidence("streamlit", script))
+    if "gradio" in requirements and "import gradio" in (source.text(script) or ""):
+        command = f"GRADIO_SERVER_NAME=0.0.0.0 GRADIO_SERVER_PORT=$PORT python {script}"
+        return Start(command, Evidence("gradio", script))
     return None
 
 
@@ -97,10 +119,12 @@ def is_django(source: Source, requirements: Requirements) -> bool:
 
 def _django(source: Source, requirements: Requirements) -> Start:
     module, variable, place = _django_application(source)
+    notes = (note("python/migrations"),)
     if "gunicorn" in requirements:
-        return Start(
-            f"gunicorn --bind 0.0.0.0:$PORT {module}:{variable}", place, (note("python/migrations"),)
-        )
+        return Start(f"gunicorn --bind 0.0.0.0:$PORT {module}:{variable}", place, notes)
+    asgi = module.removesuffix("wsgi") + "asgi"
+    if "uvicorn" in requirements and source.exists(f"{asgi.replace('.', '/')}.py"):
+        return Start(f"uvicorn {asgi}:application --host 0.0.0.0 --port $PORT", place, notes)
     raise _no_server(requirements, "django", "Django", "gunicorn")
 
 
@@ -168,13 +192,21 @@ def _plain_wsgi(source: Source, requirements: Requirements) -> Start | None:
     return None
 
 
-def _script(source: Source, requirements: Requirements) -> Start | None:
-    del requirements
+def _script(source: Source, installation: Installation) -> Start | None:
+    """A console script called `start`, or the only one; else a file that is named like one to start."""
+    scripts = installation.project.scripts
+    chosen = "start" if "start" in scripts else min(scripts) if len(scripts) == 1 else None
+    if chosen is not None and installation.project.has_backend:
+        document = installation.project.document
+        return Start(chosen, document.place(chosen, "script"), _inferred(chosen))
     name = next((name for name in SCRIPTS if source.has(name)), None)
     if name is None:
         return None
-    command = f"python {name}"
-    return Start(command, Evidence("script", name), (note("python/inferred-script", command=command),))
+    return Start(f"python {name}", Evidence("script", name), _inferred(f"python {name}"))
+
+
+def _inferred(command: str) -> tuple[Note, ...]:
+    return (note("python/inferred-script", command=command),)
 
 
 def _module(path: str) -> str:

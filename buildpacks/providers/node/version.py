@@ -1,11 +1,15 @@
-"""Which Node.js an app gets: `engines.node` decides what is allowed, `.nvmrc` or `.node-version` picks inside it."""
+"""Which Node.js an app gets.
+
+`engines.node` (else `devEngines.runtime`) decides what is allowed; the first of `cygni.toml`, `.nvmrc`,
+`.node-version`, `.tool-versions` and `volta.node` picks inside it. A wide range gets a long-term release.
+"""
 
 from dataclasses import dataclass
 
 from buildpacks.messages import note, refuse
 from buildpacks.plan import Evidence, Note, Pick
 from buildpacks.providers.base import Source
-from buildpacks.providers.node_manifest import Manifest
+from buildpacks.providers.node.manifest import Manifest, versions_in_tool_files
 from buildpacks.versions import Range, VersionError, major, newest_major, parse_npm
 
 DEFAULT = 24
@@ -48,7 +52,7 @@ def pick_node(source: Source, manifest: Manifest) -> NodeVersion:
         PlanError: a request cannot be read, cannot be met, or two contradict each other.
     """
     engine = _engine(manifest)
-    file = _file(source)
+    file = _file(source, manifest)
     if engine and file and not engine.allowed & file.allowed:
         facts = {"place": file.source.place, "other": engine.source.place}
         raise refuse("node/version-conflict", file.source, requested=engine.text, picked=file.text, **facts)
@@ -92,18 +96,31 @@ def _shown(allowed: Range, number: int) -> str:
 
 
 def _engine(manifest: Manifest) -> _Request | None:
-    text = manifest.engine
-    return None if text is None else _parse(text, manifest.place("node"))
+    text = manifest.engine("node")
+    if text is not None:
+        return _parse(text, manifest.place("node"))
+    runtime = manifest.document.table("devEngines", "runtime")
+    text = manifest.document.text_at("devEngines", "runtime", "version")
+    if text is None or runtime.get("name") != "node":
+        return None
+    return _parse(text, manifest.place("runtime"))
 
 
-def _file(source: Source) -> _Request | None:
+def _file(source: Source, manifest: Manifest) -> _Request | None:
+    setting = source.settings.versions.get("node")
+    if setting is not None:
+        return _parse(setting, source.settings.origin("versions.node"))
     for path in _FILES:
         lines = (source.text(path) or "").split("\n")
         for number, line in enumerate(lines, start=1):
             text = line.partition("#")[0].strip()
             if text:
                 return _parse(text, Evidence("version", path, number))
-    return None
+    for tool in ("nodejs", "node"):
+        for text, place in versions_in_tool_files(source, tool):
+            return _parse(text, place)
+    volta = manifest.document.text_at("volta", "node")
+    return None if volta is None else _parse(volta, manifest.place("volta"))
 
 
 def _parse(text: str, place: Evidence) -> _Request:
