@@ -1,14 +1,16 @@
-"""One server with one app for the tests of commands, through OpenSSH's own client."""
+"""Servers with an app for the tests of commands, through OpenSSH's own client.
+
+`server` runs apps in memory and answers quickly; `docker_server` is for what only a real engine shows.
+"""
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from apps import app
-from tests_support import Completed, Repository, Server, make_key, running_server
+from tests_support import Completed, Repository, Server, free_subnet, make_key, running_server
 
 PROCFILE = "web: python3 server.py\nworker: python3 worker.py\n"
 WORKER = "import signal\nprint('working', flush=True)\nsignal.pause()\n"
@@ -16,24 +18,28 @@ WORKER = "import signal\nprint('working', flush=True)\nsignal.pause()\n"
 Person = Callable[..., Completed]
 
 
+def two_types() -> dict[str, str]:
+    """An app with a web and a worker process."""
+    return app(Procfile=PROCFILE, worker_py=WORKER)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    network = f"10.{100 + os.getpid() % 90}.77.0/24"
-    with running_server(tmp_path_factory.mktemp("commands"), network=network) as made:
+    with running_server(tmp_path_factory.mktemp("memory"), engine="memory") as made:
         yield made
 
 
 @pytest.fixture(scope="session")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    files = app(Procfile=PROCFILE, worker_py=WORKER)
-    return Repository(tmp_path_factory.mktemp("work") / "shop", files)
+def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An app with a release; tests leave it running."""
+    server.push(Repository(tmp_path_factory.mktemp("work") / "shop", two_types()), "shop")
+    return "shop"
 
 
 @pytest.fixture(scope="session")
-def shop(server: Server, work: Repository) -> str:
-    """An app with a release; tests leave it running."""
-    server.push(work, "shop")
-    return "shop"
+def docker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("docker"), network=free_subnet()) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

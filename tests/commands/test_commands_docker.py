@@ -1,4 +1,4 @@
-"""Apps, config, processes, releases and builds, as fingers know them."""
+"""Apps, config, processes, releases and builds on a real engine, as fingers know them."""
 
 import json
 import re
@@ -13,6 +13,31 @@ from tests_support import Load, Repository, Server, eventually
 pytestmark = pytest.mark.docker
 
 Ask = Callable[..., Any]
+
+PROCFILE = "web: python3 server.py\nworker: python3 worker.py\n"
+WORKER = "import signal\nprint('working', flush=True)\nsignal.pause()\n"
+
+
+@pytest.fixture(scope="module")
+def server(docker_server: Server) -> Server:
+    return docker_server
+
+
+@pytest.fixture(scope="module")
+def ask(server: Server) -> Ask:
+    return lambda *words: json.loads(server.ssh(*words, "--json").stdout)
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    return Repository(tmp_path_factory.mktemp("work") / "shop", app(Procfile=PROCFILE, worker_py=WORKER))
+
+
+@pytest.fixture(scope="module")
+def shop(server: Server, work: Repository) -> str:
+    """An app with a release; tests leave it running."""
+    server.push(work, "shop")
+    return "shop"
 
 
 def live(ask: Ask, name: str = "shop") -> dict[str, Any]:
