@@ -128,7 +128,7 @@ def bad_version(text: str) -> str:
 
 def no_output(app: str, version: int) -> str:
     """releases:output of a release whose output is gone."""
-    return f"There is no output of v{version} of {app} any more."
+    return f"v{version} of {app} said nothing while it was made, or its output is gone by now."
 
 
 def is_current(app: str, version: int) -> str:
