@@ -97,6 +97,8 @@ class BuildRequest:
     """Values that must not appear in the output."""
     ignored: tuple[str, ...] = ()
     """Patterns of the tree that stay out of the context."""
+    fresh: bool = False
+    """Run every step again instead of using what earlier builds left."""
 
 
 @dataclass(frozen=True)

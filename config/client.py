@@ -13,6 +13,10 @@ class Client:
     data: Path | None
     remote: str | None
     app: str | None
+    editor: str = "vi"
+    """What `$VISUAL` or `$EDITOR` says, with its arguments."""
+    colour: bool = True
+    """Whether a terminal may get colours: not with `NO_COLOR` (no-color.org) or `TERM=dumb`."""
 
 
 def client(environment: Mapping[str, str] = os.environ) -> Client:
@@ -22,6 +26,8 @@ def client(environment: Mapping[str, str] = os.environ) -> Client:
         data=Path(data) if data else _state_here(),
         remote=environment.get("CYGNI_REMOTE") or None,
         app=environment.get("CYGNI_APP") or None,
+        editor=environment.get("VISUAL") or environment.get("EDITOR") or "vi",
+        colour=not environment.get("NO_COLOR") and environment.get("TERM") != "dumb",
     )
 
 

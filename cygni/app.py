@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,33 +23,35 @@ from config.certificates import extra_certificates
 from cygni import messages
 from cygni.builds import Builds
 from cygni.collecting import LogCollection
-from cygni.commands import Context, Ends, dispatch, registry
-from cygni.commands.parser import UsageError, split
+from cygni.commands.rate import CommandRate
 from cygni.control import ControlServer
-from cygni.domain.models import Lane, User
+from cygni.disk import Disk
+from cygni.domain.models import Lane
 from cygni.handlers import Handlers
 from cygni.housekeeping import Housekeeping
 from cygni.images import Images
 from cygni.jobs import Worker
-from cygni.keys import Keys
+from cygni.keys import Keys, UsedKeys
 from cygni.lanes import DeployLane
 from cygni.logs import BuildLogs, LogStore
 from cygni.manifests import Desired, Manifests
 from cygni.operations import Operations
-from cygni.output import PROBLEM
+from cygni.permissions import Permissions
 from cygni.pipeline import Pipeline
+from cygni.ports_file import port_file
 from cygni.pushes import Pushes
 from cygni.recovery import recover
 from cygni.releases import Releases
 from cygni.reports import Reports
 from cygni.repositories import Repositories
 from cygni.retirements import Retirements
-from cygni.routing import RouterProcess, RouterRoutes, collect_access_lines, port_file
+from cygni.routing import RouterProcess, RouterRoutes, collect_access_lines
 from cygni.services import Services
 from cygni.slots import PushSlots
 from cygni.sources import Sources
 from cygni.store import Store
 from cygni.teardown import Teardown
+from cygni.transports import LocalCommands, SshCommands
 from deployer.docker import DockerEngine
 from deployer.launch import Launcher
 from deployer.memory import Machine, MemoryEngine, Program, ProgramError, Programs, parse
@@ -57,11 +59,10 @@ from deployer.ports import Engine, EngineError, Leaving
 from deployer.reconcile import Reconciler
 from deployer.rollout import Rollout
 from deployer.routetable import RouteTable
-from gitserver.ports import GitServerOptions, Limits, Session
+from gitserver.ports import GitServerOptions, Limits
 from gitserver.server import GitServer
 from router.client import RouterClient
 
-OPERATOR = "operator"
 DEPLOYS_AT_ONCE = 4
 STOP_GRACE = 10.0
 
@@ -100,6 +101,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     worker, releases = _make_work(settings, state, sources, backend, deployment)
     operations = Operations(state.store, worker, state.build_logs)
     builds = Builds(state.store, worker, state.build_logs)
+    permissions = Permissions(state.store)
+    disk = Disk(settings.data, settings.disk_reserve)
     services = Services(
         settings=settings,
         store=state.store,
@@ -111,10 +114,15 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         builds=builds,
         releases=releases,
         engine=backend.engine,
+        permissions=permissions,
+        disk=disk,
     )
     slots = PushSlots()
     housekeeping = Housekeeping(state.store, state.repositories, slots, releases, state.logs)
-    pushes = Pushes(settings, state.store, worker, builds, state.repositories, sources, slots, housekeeping)
+    pushes = Pushes(
+        disk, state.store, permissions, worker, builds, state.repositories, sources, slots, housekeeping
+    )
+    commands = SshCommands(services, UsedKeys(state.store), CommandRate())
     return Platform(
         settings=settings,
         services=services,
@@ -125,7 +133,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         reconciler=deployment.reconciler,
         collection=collection,
         housekeeping=housekeeping,
-        ssh=GitServer(_ssh_options(settings), Keys(state.store), pushes, SshCommands(services)),
+        ssh=GitServer(_ssh_options(settings), Keys(state.store), pushes, commands),
         control=ControlServer(settings.control_socket, LocalCommands(services).run),
     )
 
@@ -277,41 +285,6 @@ def _ssh_options(settings: Settings) -> GitServerOptions:
     )
 
 
-class SshCommands:
-    """Implements the git server's CommandHandler on the registry."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def run(self, session: Session) -> int:
-        """Run the client's command line as the owner of its key."""
-        principal = session.principal
-        user = User(principal.id, principal.name, principal.admin)
-        try:
-            words = split(session.command)
-        except UsageError as error:
-            await session.err(f"{PROBLEM}{error}\n".encode())
-            return 2
-        return await dispatch(registry, words, Context(user, session, self._services))
-
-
-class LocalCommands:
-    """Runs commands from the control socket as the operator, who is a server admin."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-
-    async def run(self, words: Sequence[str], ends: Ends) -> int:
-        """Run one command."""
-        user = await operator(self._services.store)
-        return await dispatch(registry, words, Context(user, ends, self._services))
-
-
-async def operator(store: Store) -> User:
-    """The user that the server's own shell acts as."""
-    return await store.users.ensure(OPERATOR, admin=True)
-
-
 @asynccontextmanager
 async def offline_services(settings: Settings) -> AsyncIterator[Services]:
     """The services of commands that need only the store, while no server runs."""
@@ -360,7 +333,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     await platform.ssh.start()
     stack.push_async_callback(platform.ssh.close, STOP_GRACE)
     _write_ports(platform)
-    stack.callback(port_file(platform.settings).unlink, missing_ok=True)
+    stack.callback(port_file(platform.settings.data).unlink, missing_ok=True)
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
@@ -370,7 +343,7 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 def _write_ports(platform: Platform) -> None:
     ports = {"ssh_port": platform.ssh.port, "http_port": platform.router_client.http_port, "pid": os.getpid()}
-    path = port_file(platform.settings)
+    path = port_file(platform.settings.data)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(ports))
     temporary.replace(path)

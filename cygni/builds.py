@@ -13,6 +13,8 @@ from cygni.output import Narrator
 from cygni.store import Store
 
 JOB_LIMIT = 4 * 3600.0
+FRESH = "fresh"
+"""Key in the payload of a build that uses nothing of earlier ones."""
 
 
 class Builds:
@@ -24,9 +26,20 @@ class Builds:
         self._build_logs = build_logs
 
     async def enqueue(
-        self, app: App, *, commit: str, ref: str, message: str, author: str, quarantine: Path | None
+        self,
+        app: App,
+        *,
+        commit: str,
+        ref: str,
+        message: str,
+        author: str,
+        quarantine: Path | None,
+        fresh: bool = False,
     ) -> tuple[Build, Job]:
-        """Record a build and its job in one transaction; older waiting ones of the app are superseded."""
+        """Record a build and its job in one transaction; older waiting ones of the app are superseded.
+
+        With `fresh`, nothing that earlier builds left is used.
+        """
         build, job = await self._store.builds.enqueue(
             app.id,
             commit=commit,
@@ -34,7 +47,7 @@ class Builds:
             message=message,
             author=author,
             quarantine=str(quarantine) if quarantine else None,
-            payload={},
+            payload={FRESH: "yes"} if fresh else {},
         )
         self._build_logs.writer(build.id)  # from now on followers have something to wait for
         return build, job

@@ -5,6 +5,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from config.client import Client
+    from cygni.remote import Transport
+    from cygni.view import View
 
 Program = Callable[[Sequence[str]], int]
 
@@ -93,30 +99,86 @@ def _docs(write: bool) -> Program:
     return run
 
 
+def _completion(words: Sequence[str]) -> int:
+    """`cygni completion SHELL`: needs no server."""
+    from cygni.commands import registry
+    from cygni.commands.completion import SHELLS, script
+
+    if len(words) != 1 or words[0] not in SHELLS:
+        return _fail(f"Usage: cygni completion {'|'.join(SHELLS)}", 2)
+    print(script(registry, words[0]), end="")  # noqa: T201
+    return 0
+
+
 def _command(words: Sequence[str]) -> int:
     from config.client import client
+    from cygni.remote import OverSsh, RemoteError, find_server, take_remote_flag, terminal_view
 
     here = client()
+    words, name = take_remote_flag(words)
+    words = words or ["help"]
+    server, problem = None, ""
     if here.data is None:
-        from cygni.remote import run_remote
+        try:
+            server = find_server(here.remote, name)
+        except RemoteError as error:
+            problem = str(error)
+    view = terminal_view(here.app or (server.app if server else None), colour=here.colour)
+    if words[0] in LAPTOP and not {"-h", "--help"} & set(words):
+        return _laptop(words, here, OverSsh(server) if server else None, view.app, problem)
+    if here.data is not None:
+        return _here(here.data, words, view)
+    if server is None:
+        return _fail(problem)
+    arguments = OverSsh(server).arguments(words, view)
+    return os.execvp(arguments[0], arguments)  # noqa: S606 - argument list, no shell on this side
 
-        return run_remote(here, words, _fail)
+
+def _laptop(
+    words: Sequence[str], here: "Client", transport: "Transport | None", app: str | None, problem: str
+) -> int:
+    from cygni.laptop import Laptop, LaptopError
+    from cygni.remote import OnThisMachine
+
+    def reach() -> "Transport":
+        if transport is None and here.data is None:
+            raise LaptopError(problem)
+        return transport or OnThisMachine()
+
+    try:
+        work: Program = getattr(Laptop(reach, app, here.remote, here.editor), LAPTOP[words[0]])
+        return work(words[1:])
+    except LaptopError as error:
+        return _fail(str(error), error.code)
+
+
+def _here(data: Path, words: Sequence[str], view: "View") -> int:
     from config import SettingsError, load
     from config.logging import configure
     from cygni.local import run_local
 
     configure("error", "console")
     try:
-        return asyncio.run(run_local(load({"data": here.data}), words))
+        return asyncio.run(run_local(load({"data": data}), words, view))
     except SettingsError as error:
         return _fail(str(error))
 
+
+LAPTOP = {
+    "init": "init",
+    "git:remote": "git_remote",
+    "open": "open",
+    "apps:open": "open",
+    "config:edit": "edit",
+}
+"""Commands that work on this machine's files and programs, and the method that does it."""
 
 PROGRAMS: dict[str, Program] = {
     "serve": _serve,
     "router": _router,
     "stack:build": _stack_build,
     "build:explain": _build_explain,
+    "completion": _completion,
     "docs:write": _docs(write=True),
     "docs:check": _docs(write=False),
 }

@@ -151,11 +151,26 @@ async def call(path: Path, words: Sequence[str]) -> int:
 
 async def _feed_input(writer: asyncio.StreamWriter) -> None:
     if sys.stdin.isatty():
-        await write_frame(writer, INPUT, b"")
+        await _feed_terminal(writer, sys.stdin.fileno())
         return
     while data := await asyncio.to_thread(os.read, sys.stdin.fileno(), 65536):
         await write_frame(writer, INPUT, data)
     await write_frame(writer, INPUT, b"")
+
+
+async def _feed_terminal(writer: asyncio.StreamWriter, terminal: int) -> None:
+    """Pass typed lines on without a thread: one that waits for a key would keep this process from ending."""
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(terminal, typed.set)
+    try:
+        data = b"."
+        while data:
+            await typed.wait()
+            typed.clear()
+            data = os.read(terminal, 65536)
+            await write_frame(writer, INPUT, data)
+    finally:
+        loop.remove_reader(terminal)
 
 
 async def _show(reader: asyncio.StreamReader) -> int:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from cygni import engine_errors, messages
+from cygni.builds import FRESH
 from cygni.domain.errors import BuildError, NotFoundError, UserError
 from cygni.domain.models import App, Build, BuildStatus, Job
 from cygni.jobs import JobKind
@@ -64,7 +65,8 @@ class Handlers:
         async with self._narrator(build.id) as say:
             await self._store.builds.start(build.id)
             try:
-                release = await self._pipeline.push_to_live(app, build, say)
+                fresh = FRESH in job.payload
+                release = await self._pipeline.push_to_live(app, build, say, fresh=fresh)
             except BuildError as error:
                 await self._end(build, BuildStatus.FAILED, error.headline, error.failure_id)
                 await say.problem(str(error))

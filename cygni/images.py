@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildpacks.buildkit.client import EngineRequestError, EngineUnavailableError
@@ -96,8 +96,10 @@ class Images:
         for note in plan.notes:
             yield f"{'warning' if note.level == 'warning' else 'note'}: {note.text}"
 
-    async def build(self, source: Source, plan: Plan, say: Narrator) -> BuiltRelease:
+    async def build(self, source: Source, plan: Plan, say: Narrator, *, fresh: bool = False) -> BuiltRelease:
         """Build the plan, or find the image of an earlier build of the same input, and record the result.
+
+        With `fresh`, every step runs again.
 
         Raises:
             BuildError: the disk is almost full, a step failed, a limit was met, the engine went away.
@@ -107,7 +109,8 @@ class Images:
             await self._check_disk()
             stack = await self._stack(plan.suite, say)
             request = self._request(source, plan, stack)
-            image = await self._images.inspect(request.tag)
+            request = replace(request, fresh=fresh)
+            image = None if fresh else await self._images.inspect(request.tag)
         except StackError as error:
             raise build_errors.no_stack(error) from error
         except (EngineUnavailableError, EngineRequestError) as error:

@@ -9,6 +9,7 @@ from config import Settings
 from cygni import control, messages
 from cygni.commands import EXIT_FAILED, Context, dispatch, registry
 from cygni.output import PROBLEM
+from cygni.view import View
 
 
 class _StandardEnds:
@@ -26,16 +27,17 @@ class _StandardEnds:
         sys.stderr.buffer.flush()
 
 
-async def run_local(settings: Settings, words: Sequence[str]) -> int:
+async def run_local(settings: Settings, words: Sequence[str], view: View) -> int:
     """Run a command as the owner of the state directory; returns its exit code."""
     try:
-        return await control.call(settings.control_socket, words)
+        return await control.call(settings.control_socket, [view.word(), *words])
     except control.NotServingError:
-        return await _run_offline(settings, words)
+        return await _run_offline(settings, words, view)
 
 
-async def _run_offline(settings: Settings, words: Sequence[str]) -> int:
-    from cygni.app import offline_services, operator
+async def _run_offline(settings: Settings, words: Sequence[str], view: View) -> int:
+    from cygni.app import offline_services
+    from cygni.transports import operator
 
     ends = _StandardEnds()
     command = registry.find(words[0])
@@ -43,4 +45,5 @@ async def _run_offline(settings: Settings, words: Sequence[str]) -> int:
         await ends.err(f"{PROBLEM}{messages.needs_running_server(str(settings.data))}\n".encode())
         return EXIT_FAILED
     async with offline_services(settings) as services:
-        return await dispatch(registry, words, Context(await operator(services.store), ends, services))
+        context = Context(await operator(services.store), ends, services)
+        return await dispatch(registry, [view.word(), *words], context)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from config import Settings
 from cygni.domain.formation import effective
-from cygni.domain.models import App, Lane, Release
+from cygni.domain.models import App, Lane, ProcessLimits, Release
 from cygni.store import Store
-from deployer.manifest import Health, Manifest, Process
+from deployer.manifest import Health, Manifest, Process, Resources
 
 HTTP_PORT = 80
 
@@ -22,10 +22,18 @@ class Manifests:
 
     async def of(self, app: App, release: Release, *, release_phase: bool = True) -> Manifest:
         """Return what should run for this release at the app's present scale."""
-        manifest = self.make(app, release, await self._store.formation.get(app.id))
+        formation = await self._store.formation.get(app.id)
+        limits = await self._store.limits.get(app.id)
+        manifest = self.make(app, release, formation, limits)
         return manifest if release_phase else replace(manifest, release_command=None)
 
-    def make(self, app: App, release: Release, formation: Mapping[str, int]) -> Manifest:
+    def make(
+        self,
+        app: App,
+        release: Release,
+        formation: Mapping[str, int],
+        limits: Mapping[str, ProcessLimits],
+    ) -> Manifest:
         """Pure: the manifest of these values."""
         quantities = effective(release.processes, formation)
         return Manifest(
@@ -33,9 +41,17 @@ class Manifests:
             app=app.name,
             release=release.version,
             image=release.image,
-            processes=tuple(Process(p.name, p.command, quantities[p.name]) for p in release.processes),
+            processes=tuple(
+                Process(p.name, p.command, quantities[p.name], resources(limits.get(p.name)))
+                for p in release.processes
+            ),
             env=release.config,
-            health=Health(path=app.health.path, boot_timeout=app.health.boot_timeout, host=self.host(app)),
+            health=Health(
+                path=app.health.path,
+                boot_timeout=app.health.boot_timeout,
+                probe_timeout=app.health.probe_timeout,
+                host=self.host(app),
+            ),
             release_command=release.release_command,
             drain_timeout=self._settings.drain_timeout,
             port=next((p.port for p in release.processes if p.port), app.port),
@@ -50,6 +66,14 @@ class Manifests:
     def host(self, app: App) -> str:
         """The app's host name."""
         return f"{app.name}.{self._settings.domain}"
+
+
+def resources(limits: ProcessLimits | None) -> Resources:
+    """Limits as the deployer's word for them; what nobody limited is the default."""
+    default = Resources()
+    if limits is None:
+        return default
+    return replace(default, memory_bytes=limits.memory or default.memory_bytes, cpus=limits.cpus)
 
 
 class Desired:

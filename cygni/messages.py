@@ -52,11 +52,6 @@ def bad_app_name(name: str) -> str:
     )
 
 
-def read_only(app: str, role: Role) -> str:
-    """A viewer tried to change something."""
-    return f"You are a {role} of {app} and may look, not change. An admin of {app} can run `access:add`."
-
-
 def being_destroyed(app: str) -> str:
     """The app is on its way out."""
     return f"{app} is being destroyed. Wait until it is gone, or push to another name."
@@ -218,57 +213,25 @@ def needs_server_admin() -> str:
     return "This needs a server admin. On the server's own shell, `cygni` commands run as one."
 
 
-def needs_role(app: str, role: Role) -> str:
+def needs_role(app: str, role: Role, has: Role | None) -> str:
     """The person's role is too small."""
-    return f"This needs the role {role} on {app}. An admin of it can run `access:add`."
+    yours = f"; you are {has}" if has else ""
+    return f"This needs the role {role} on {app}{yours}. An admin of {app} can run `access:add`."
 
 
-def confirm_needed(app: str, command: str) -> str:
-    """A destructive command without its confirmation."""
-    return f"This removes {app} with its releases, logs and repository for good. To go on: {command} -a {app} --confirm {app}"
+def app_locked(app: str, who: str) -> str:
+    """Changes are forbidden for now."""
+    return f"{app} is locked by {who}. What runs goes on; to allow changes again: apps:unlock -a {app}"
 
 
-def bad_config_name(name: str) -> str:
-    """The name is no variable name or is ours."""
-    return (
-        f"{name!r} cannot be a config name: letters, digits and '_' only, not starting with a digit; "
-        "PORT and names with CYGNI_ are set by the platform."
-    )
-
-
-def bad_assignment(word: str) -> str:
-    """Not K=V."""
-    return f"{word} is invalid. Must be in the format FOO=bar."
-
-
-def no_such_config(name: str, app: str) -> str:
-    """config:get of nothing."""
-    return f"{app} has no config var {name}."
-
-
-def bad_scale(word: str) -> str:
-    """Not type=n."""
-    return f"{word} is invalid. Must be in the format web=2 (0 to 100)."
+def too_many_commands(seconds: float) -> str:
+    """The person's rate of commands is over the limit."""
+    return f"Too many commands from you. Try again in {max(1, round(seconds))} s."
 
 
 def no_such_process(name: str, known: Sequence[str]) -> str:
     """Scaling or logging a type that the release has not."""
     return f"There is no process type {name}. This release has: {', '.join(known) or 'none'}."
-
-
-def bad_key(reason: str) -> str:
-    """The key cannot be used."""
-    return f"That is not a usable public key: {reason}. Send the .pub file: keys:add laptop < ~/.ssh/id_ed25519.pub"
-
-
-def key_exists() -> str:
-    """The fingerprint or the name is taken."""
-    return "That key or its name is already registered on this server."
-
-
-def no_such_key(name: str) -> str:
-    """Unknown key."""
-    return f"There is no key {name}. `keys` lists yours."
 
 
 def no_such_build(app: str, number: int) -> str:
@@ -281,30 +244,9 @@ def unexpected() -> str:
     return "Something went wrong on the server. The operator finds the cause in its log."
 
 
-def no_such_command(name: str, nearest: str | None) -> str:
-    """Help of an unknown command."""
-    hint = f" Did you mean {nearest}?" if nearest else ""
-    return f"There is no command {name!r}.{hint} `help` lists them all."
-
-
 def nothing_to_roll_back(app: App) -> str:
     """Only one release was ever live."""
     return f"{app.name} has no earlier release to go back to."
-
-
-def bad_key_name(name: str) -> str:
-    """The key's or user's name breaks the grammar."""
-    return f"{name!r} cannot be a key's or user's name: letters, digits and _.@+- only, at most 63."
-
-
-def no_such_user(name: str) -> str:
-    """Unknown user."""
-    return f"There is no user {name}. A server admin registers one with: keys:add KEYNAME --user {name} < key.pub"
-
-
-def bad_health(word: str) -> str:
-    """health:set of nonsense."""
-    return f"{word} is invalid. Known settings: path=/up (empty: none) and boot-timeout=1 to 3600 seconds."
 
 
 def no_builds(app: str) -> str:
@@ -330,6 +272,14 @@ def engine_not_here(engine: str) -> str:
 def already_serving(data: str) -> str:
     """Two servers on one state directory."""
     return f"Another server already uses {data}. Stop it first, or set CYGNI_DATA to another directory."
+
+
+def config_stays(app: App) -> str:
+    """A config change whose release did not come up."""
+    return (
+        "The config vars stay set for the next release. "
+        f"Correct them with config:set or config:unset -a {app.name}; `releases -a {app.name}` shows what runs."
+    )
 
 
 ADVICE = {

@@ -1,10 +1,10 @@
 """What people do to an app besides pushing: durable jobs in the deploy lane, with followable output."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cygni.domain.errors import UserError
-from cygni.domain.models import App, Job, JobStatus, Lane
+from cygni.domain.models import App, Job, JobStatus, Lane, ProcessLimits
 from cygni.jobs import Worker
 from cygni.logs import BuildLogs
 from cygni.store import Store
@@ -34,22 +34,43 @@ class Operations:
         self._build_logs = build_logs
 
     async def change_config(
-        self, app: App, changes: Mapping[str, str | None], author: str
+        self, app: App, changes: Mapping[str, str | None], author: str, *, restart: bool = True
     ) -> Operation | None:
-        """Store config changes and roll them out where the app has a release; several in a row coalesce."""
-        live = await self._store.releases.live(app.id)
-        _, job = await self._store.config.change(
-            app.id, changes, author=author, job_kind=CONFIG if live else None
-        )
+        """Store config changes and roll them out where the app has a release; several in a row coalesce.
+
+        Not `restart`: what runs stays, the next release takes them.
+        """
+        kind = await self._kind(app, CONFIG) if restart else None
+        _, job = await self._store.config.change(app.id, changes, author=author, job_kind=kind)
         return self._operation(job) if job else None
 
     async def scale(self, app: App, changes: Mapping[str, int], author: str) -> Operation | None:
         """Store a new formation and make it so where the app has a release."""
-        live = await self._store.releases.live(app.id)
-        _, job = await self._store.formation.change(
-            app.id, changes, author=author, job_kind=SCALE if live else None
-        )
+        kind = await self._kind(app, SCALE)
+        _, job = await self._store.formation.change(app.id, changes, author=author, job_kind=kind)
         return self._operation(job) if job else None
+
+    async def stop(self, app: App, quantities: Mapping[str, int], author: str) -> Operation | None:
+        """Stop these types until `start_again`, which brings as many back."""
+        kind = await self._kind(app, SCALE)
+        job = await self._store.formation.stop(app.id, quantities, author=author, job_kind=kind)
+        return self._operation(job) if job else None
+
+    async def start_again(self, app: App, types: Collection[str], author: str) -> Operation | None:
+        """Start stopped types."""
+        kind = await self._kind(app, SCALE)
+        job = await self._store.formation.start(app.id, types, author=author, job_kind=kind)
+        return self._operation(job) if job else None
+
+    async def limit(self, app: App, changes: Mapping[str, ProcessLimits], author: str) -> Operation | None:
+        """Store limits and replace the processes where the app has a release."""
+        kind = await self._kind(app, RESTART)
+        job = await self._store.limits.change(app.id, changes, author=author, job_kind=kind)
+        return self._operation(job) if job else None
+
+    async def _kind(self, app: App, kind: str) -> str | None:
+        """Without a release there is nothing to carry a change out on."""
+        return kind if await self._store.releases.live(app.id) else None
 
     async def start(
         self, app: App, kind: str, author: str, payload: Mapping[str, str] | None = None

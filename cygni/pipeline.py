@@ -26,7 +26,7 @@ class Pipeline:
     releases: Releases
     deploy_lane: DeployLane
 
-    async def push_to_live(self, app: App, build: Build, say: Narrator) -> Release:
+    async def push_to_live(self, app: App, build: Build, say: Narrator, *, fresh: bool = False) -> Release:
         """Take a received commit live; every stage is announced to whoever pushed.
 
         Raises:
@@ -36,7 +36,7 @@ class Pipeline:
         async with self.sources.open(app, build) as source:
             await self._received(source, say)
             plan = await self._detect(source, say)
-            image = await self._build(source, plan, say)
+            image = await self._build(source, plan, say, fresh=fresh)
         return await self.deploy_lane.run(app, build.author, lambda: self._go_live(source, image, say))
 
     async def _received(self, source: Source, say: Narrator) -> None:
@@ -48,9 +48,9 @@ class Pipeline:
         await say.details(self.images.describe(plan))
         return plan
 
-    async def _build(self, source: Source, plan: Plan, say: Narrator) -> BuiltRelease:
+    async def _build(self, source: Source, plan: Plan, say: Narrator, *, fresh: bool) -> BuiltRelease:
         await say.step(f"Building {source.app.name}")
-        image = await self.images.build(source, plan, say)
+        image = await self.images.build(source, plan, say, fresh=fresh)
         await say.detail(f"Image {image.short_id}, {image.size >> 20} MiB, in {image.seconds:.1f} s")
         return image
 

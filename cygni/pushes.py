@@ -1,7 +1,6 @@
 """The post-receive hook: judges a push, turns it into a build job, follows it, gives the verdict."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -9,15 +8,17 @@ from pathlib import Path
 
 import structlog
 
-from config import Settings
 from cygni import messages
+from cygni.audit import DONE, FAILED, REFUSED, Entry
 from cygni.builds import Builds
-from cygni.domain.errors import ConflictError
+from cygni.disk import Disk
+from cygni.domain.errors import ConflictError, UserError
 from cygni.domain.models import App, Build, Job, JobStatus, Role, User
 from cygni.domain.names import is_app_name
 from cygni.housekeeping import Housekeeping
 from cygni.jobs import Worker
 from cygni.output import DETAIL, PROBLEM, Announce
+from cygni.permissions import Permissions
 from cygni.repositories import BRANCH_PREFIX, DEPLOY_BRANCHES, Repositories
 from cygni.slots import PushSlots
 from cygni.sources import SourceLimitError, Sources
@@ -44,8 +45,9 @@ class Pushes:
 
     def __init__(
         self,
-        settings: Settings,
+        disk: Disk,
         store: Store,
+        permissions: Permissions,
         worker: Worker,
         builds: Builds,
         repositories: Repositories,
@@ -53,8 +55,9 @@ class Pushes:
         slots: PushSlots,
         housekeeping: Housekeeping,
     ) -> None:
-        self._settings = settings
+        self._disk = disk
         self._store = store
+        self._permissions = permissions
         self._worker = worker
         self._builds = builds
         self._repositories = repositories
@@ -76,35 +79,30 @@ class Pushes:
         app = await self._store.apps.by_name(name)
         if app is None:
             app = await self._create(user, name, service)
-        role = await self._store.access.role(user, app.id)
-        if role is None:
-            raise Refused(messages.no_such_app(name))
-        if service == "receive-pack":
-            self._may_push(app, role)
+        try:
+            app = await self._permissions.find(user, app.name)
+            if service == "receive-pack":
+                await self._permissions.require(user, app, Role.DEPLOYER)
+                self._permissions.require_alterable(app)
+                self._disk.check()
+        except UserError as error:
+            await Entry(self._store, user.name, service, principal.address, app).end(REFUSED)
+            raise Refused(str(error)) from None
         return Repository(app.id, app.name, await self._repositories.ensure(app.id))
 
     async def _create(self, user: User, name: str, service: Service) -> App:
         if service != "receive-pack" or not user.admin:
             raise Refused(messages.no_such_app(name))
-        self._check_disk()
+        try:
+            self._disk.check()
+        except ConflictError as error:
+            raise Refused(str(error)) from None
         with suppress(ConflictError):  # two first pushes at once: the other one made it
             self._created.add((await self._store.apps.create(name, user.id)).id)
         app = await self._store.apps.by_name(name)
         if app is None:
             raise Refused(messages.no_such_app(name))
         return app
-
-    def _may_push(self, app: App, role: Role) -> None:
-        if role is Role.VIEWER:
-            raise Refused(messages.read_only(app.name, role))
-        if app.destroying:
-            raise Refused(messages.being_destroyed(app.name))
-        self._check_disk()
-
-    def _check_disk(self) -> None:
-        free = shutil.disk_usage(self._settings.data).free
-        if free < self._settings.disk_reserve:
-            raise Refused(messages.disk_almost_full(free, self._settings.disk_reserve))
 
     @asynccontextmanager
     async def slot(
@@ -145,7 +143,10 @@ class Pushes:
                 a limit, no space left.
         """
         _wish(push.options)
-        self._check_disk()
+        try:
+            self._disk.check()
+        except ConflictError as error:
+            raise Refused(str(error)) from None
         app = await self._app(push)
         deploy_branch = _deploy_branch(app, push.updates)
         for update in push.updates:
@@ -181,9 +182,12 @@ class Pushes:
             await client.line(DETAIL + messages.detached(app.name))
             return Verdict(accepted=True)
         build, job = await self._enqueue(app, push, update)
+        entry = Entry(self._store, push.principal.name, "push", push.principal.address, app)
+        await entry.begin(_told(update))
         await client.line(DETAIL + messages.disconnect_hint(app.name))
         outcome = await self._follow(push, client, build, job)
         accepted = outcome.status is JobStatus.DONE
+        await entry.end(DONE if accepted else FAILED)
         if not accepted:
             await client.line(PROBLEM + messages.push_rejected(app.name))
         return Verdict(accepted=accepted)
@@ -200,6 +204,8 @@ class Pushes:
             await self._repositories.set_head(push.repository.path, branch)
         if _wish(push.options).detach:
             await self._enqueue(app, push, update, quarantined=False)
+            entry = Entry(self._store, push.principal.name, "push", push.principal.address, app)
+            await entry.end(DONE, f"{_told(update)} detached")
         else:
             await self._keep_commit(app, push.repository.path, update.new)
         self._moved.add(app.id)
@@ -251,6 +257,10 @@ def _wish(options: tuple[str, ...]) -> _Wish:
         if option not in PUSH_OPTIONS:
             raise Refused(messages.unknown_push_option(option, PUSH_OPTIONS))
     return _Wish("detach" in options, "on-disconnect=cancel" in options)
+
+
+def _told(update: RefUpdate) -> str:
+    return f"{update.new[:7]} to {update.ref.removeprefix(BRANCH_PREFIX)}"
 
 
 def _deploy_branch(app: App, updates: tuple[RefUpdate, ...]) -> str:

@@ -58,6 +58,7 @@ class Releases:
             author=source.build.author,
             reason=f"Deploy {source.commit[:7]}",
             build_id=source.build.id,
+            output_id=source.build.id,
         )
 
     async def roll_out(
@@ -105,8 +106,11 @@ class Releases:
         if config == live.config:
             return f"v{live.version}"
         reason = _config_reason(live.config, config)
-        release = await self._again(app, live, author=job.author, reason=reason)
-        await self.roll_out(app, release, say)
+        release = await self._again(app, live, job, reason=reason)
+        try:
+            await self.roll_out(app, release, say)
+        except ReleaseError as error:
+            raise ReleaseError(f"{error}\n{messages.config_stays(app)}") from None
         return f"v{release.version}"
 
     async def roll_back(self, app: App, job: Job, say: Narrator) -> str:
@@ -118,7 +122,7 @@ class Releases:
         if not await self._images.exists(target.image):
             raise UserError(messages.image_gone(target.version))
         release = await self._again(
-            app, target, author=job.author, reason=f"Rollback to v{target.version}", config=target.config
+            app, target, job, reason=f"Rollback to v{target.version}", config=target.config
         )
         await self.roll_out(app, release, say, release_phase=False)
         await self._restore_config(app, target, job.author)
@@ -132,7 +136,7 @@ class Releases:
             await self._store.config.change(app.id, changes, author=author, job_kind=None)
 
     async def _again(
-        self, app: App, former: Release, *, author: str, reason: str, config: Mapping[str, str] | None = None
+        self, app: App, former: Release, job: Job, *, reason: str, config: Mapping[str, str] | None = None
     ) -> Release:
         return await self._store.releases.create(
             app.id,
@@ -140,10 +144,11 @@ class Releases:
             commit=former.commit,
             processes=former.processes,
             release_command=former.release_command,
-            author=author,
+            author=job.author,
             reason=reason,
             build_id=former.build_id,
             config=config,
+            output_id=job.id,
         )
 
     async def scale(self, app: App, job: Job, say: Narrator) -> None:

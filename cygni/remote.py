@@ -1,16 +1,27 @@
-"""Commands from a laptop: OpenSSH carries them to the server that the git remote names."""
+"""From a laptop to the server: what the git remote names, and the `ssh` command line that gets there.
+
+Importing this must stay cheap: it is what every command on a laptop waits for.
+"""
 
 import os
 import shlex
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
-from config.client import Client
+from cygni.view import View
 
 REMOTE = "cygni"
-APP_FLAGS = ("-a", "--app")
+USER = "cygni"
+PORT = 2222
+GIT_SECONDS = 10
+
+
+class RemoteError(Exception):
+    """No server is known; the text says how to name one."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,11 @@ class Server:
     destination: str
     port: int | None
     app: str | None
+
+    def url(self, app: str) -> str:
+        """The git remote of an app on this server."""
+        port = f":{self.port}" if self.port else ""
+        return f"ssh://{self.destination}{port}/{app}"
 
 
 def parse_remote(url: str) -> Server:
@@ -32,42 +48,97 @@ def parse_remote(url: str) -> Server:
     return Server(destination, None, _app(path))
 
 
+def parse_server(text: str) -> Server:
+    """Read what people name a server: `host`, `host:2222`, `user@host`, or a remote's URL."""
+    if "://" in text:
+        return parse_remote(text)
+    host, _, port = text.partition(":")
+    destination = host if "@" in host else f"{USER}@{host}"
+    return Server(destination, int(port) if port.isdecimal() else PORT, None)
+
+
 def _app(path: str) -> str | None:
     return path.strip("/").removesuffix(".git") or None
 
 
-def run_remote(here: Client, words: Sequence[str], fail: Callable[[str, int], int]) -> int:
-    """Replace this process by `ssh` running the command on the server; returns only on failure."""
-    url = here.remote or _git_remote()
-    if url is None:
-        return fail(
-            "Which server? Here is no git remote named cygni, and neither CYGNI_REMOTE nor CYGNI_DATA is set.\n"
-            "Add one: git remote add cygni ssh://cygni@HOST:2222/APP",
-            1,
+def git_remote(name: str = REMOTE) -> str | None:
+    """The URL of a remote of the repository around here; None where there is none."""
+    try:
+        found = subprocess.run(
+            ["git", "remote", "get-url", name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=GIT_SECONDS,
         )
-    server = parse_remote(url)
-    return os.execvp("ssh", ssh_arguments(server, here.app, words))  # noqa: S606 - argument list, no shell on this side
-
-
-def ssh_arguments(server: Server, app: str | None, words: Sequence[str]) -> list[str]:
-    """The `ssh` command line for a command; its words are quoted for the server's parser."""
-    port = ["-p", str(server.port)] if server.port else []
-    app = app or server.app
-    words = list(words)
-    if app and not any(word in APP_FLAGS or word.startswith("--app=") for word in words):
-        words = _with_app(words, app)
-    return ["ssh", *port, "--", server.destination, shlex.join(words)]
-
-
-def _with_app(words: list[str], app: str) -> list[str]:
-    from cygni.commands import registry
-
-    command = registry.find(words[0])
-    return [words[0], "-a", app, *words[1:]] if command is not None and command.takes_app else words
-
-
-def _git_remote() -> str | None:
-    found = subprocess.run(
-        ["git", "remote", "get-url", REMOTE], capture_output=True, text=True, check=False, timeout=10
-    )
+    except OSError:
+        return None
     return found.stdout.strip() or None if found.returncode == 0 else None
+
+
+def find_server(remote: str | None, name: str = REMOTE) -> Server:
+    """The server that `CYGNI_REMOTE` names, else the git remote.
+
+    Raises:
+        RemoteError: neither is there.
+    """
+    url = git_remote(name) if name != REMOTE else remote or git_remote()
+    if url is None:
+        raise RemoteError(
+            f"Which server? Here is no git remote named {name}, and neither CYGNI_REMOTE nor CYGNI_DATA is set.\n"
+            "Make this directory an app: cygni init --server HOST\n"
+            f"Or add the remote of one that exists: git remote add {name} ssh://cygni@HOST:2222/APP"
+        )
+    return parse_remote(url)
+
+
+class Transport(Protocol):
+    """How commands get to a server."""
+
+    def arguments(self, words: Sequence[str], view: View) -> list[str]:
+        """The program to run for a command, with its arguments."""
+        ...
+
+
+@dataclass(frozen=True)
+class OverSsh:
+    """Through OpenSSH's own `ssh`, with the person's keys, agent and configuration."""
+
+    server: Server
+
+    def arguments(self, words: Sequence[str], view: View) -> list[str]:
+        """The `ssh` command line; words are quoted for the server's parser."""
+        port = ["-p", str(self.server.port)] if self.server.port else []
+        return ["ssh", *port, "--", self.server.destination, shlex.join([view.word(), *words])]
+
+
+@dataclass(frozen=True)
+class OnThisMachine:
+    """Through the server's state directory, as its owner."""
+
+    def arguments(self, words: Sequence[str], view: View) -> list[str]:
+        """This program again."""
+        del view
+        return [sys.argv[0], *words]
+
+
+def terminal_view(app: str | None, *, colour: bool) -> View:
+    """What is known of the terminal that this process writes to; `colour` says whether the person wants any."""
+    shown = sys.stdout.isatty()
+    return View(
+        app=app,
+        columns=os.get_terminal_size(sys.stdout.fileno()).columns if shown else None,
+        colour=shown and colour,
+        interactive=sys.stdin.isatty() and sys.stderr.isatty(),
+    )
+
+
+def take_remote_flag(words: Sequence[str]) -> tuple[list[str], str]:
+    """Separate `-r NAME` or `--remote NAME`, which chooses another git remote, from the command."""
+    rest, name = list(words), REMOTE
+    for flag in ("-r", "--remote"):
+        if flag in rest[:-1]:
+            at = rest.index(flag)
+            name = rest[at + 1]
+            del rest[at : at + 2]
+    return rest, name

@@ -61,6 +61,10 @@ class Repositories:
         """Return the commit a ref points at, None when there is no such ref."""
         return await repository.read_ref(path, ref)
 
+    async def has_commit(self, path: Path, commit: str) -> bool:
+        """Whether the repository has this commit."""
+        return await repository.has_commit(path, commit)
+
     async def is_empty(self, path: Path) -> bool:
         """Whether no ref is there, hidden ones included."""
         return not await repository.list_refs(path, "refs")

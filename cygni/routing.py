@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
@@ -158,8 +157,3 @@ async def collect_access_lines(client: RouterClient, logs: LogStore) -> None:
     async for line in client.access():
         record = LogRecord(datetime.fromtimestamp(line.time, UTC), "cygni", "router", line.text)
         await logs.append(line.app_id, [record])
-
-
-def port_file(settings: Settings) -> Path:
-    """Where a server says which ports it listens on: `{"ssh_port":…,"http_port":…,"pid":…}`."""
-    return settings.data / "serving.json"

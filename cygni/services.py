@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 from config import Settings
 from cygni.builds import Builds
+from cygni.disk import Disk
 from cygni.jobs import Worker
 from cygni.logs import BuildLogs, LogStore
 from cygni.operations import Operations
+from cygni.permissions import Permissions
 from cygni.releases import Releases
 from cygni.repositories import Repositories
 from cygni.store import Store
@@ -27,3 +29,5 @@ class Services:
     builds: Builds
     releases: Releases
     engine: Engine
+    permissions: Permissions
+    disk: Disk

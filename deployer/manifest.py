@@ -22,6 +22,8 @@ class Resources:
 
     memory_bytes: int = 512 << 20
     cpu_shares: int = 1024
+    cpus: float | None = None
+    """The most processors it may use; None: whatever is free."""
     pids: int = 512
 
 

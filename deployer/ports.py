@@ -1,6 +1,6 @@
 """What the deployer needs from an engine and from its owner."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -34,6 +34,24 @@ class Address:
 
 
 @dataclass(frozen=True)
+class Exit:
+    """How an instance ended the last time that it was started again."""
+
+    at: datetime | None
+    code: int | None
+    out_of_memory: bool
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an instance uses now. `cpus` is in processors: 0.5 is half of one."""
+
+    memory_bytes: int
+    memory_limit: int
+    cpus: float
+
+
+@dataclass(frozen=True)
 class Instance:
     """One running (or ended) process: a container, a task. `id` is the engine's, never reused."""
 
@@ -53,6 +71,8 @@ class Instance:
     restarts: int = 0
     generation: int = 0
     """Which replacement of the same number of the same release this is; a restart starts the next one."""
+    last_exit: Exit | None = None
+    """Why it was restarted the last time, as far as this engine's object remembers."""
 
     @property
     def name(self) -> str:
@@ -110,6 +130,14 @@ class Engine(Protocol):
 
     async def inspect(self, instance_id: str) -> Instance | None:
         """Return one instance as it is now, None when it is gone."""
+        ...
+
+    async def usage(self, instances: Sequence[Instance]) -> Mapping[str, Usage]:
+        """What running instances use now, by instance id; those that cannot be measured are left out.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
         ...
 
     async def stop(self, instance: Instance, timeout: float) -> None:

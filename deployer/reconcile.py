@@ -21,6 +21,9 @@ from deployer.routetable import RouteTable
 
 log = logging.getLogger(__name__)
 
+KILLED = 137
+"""SIGKILL by somebody else than us: not every kernel tells the engine that memory was the reason."""
+
 RECONNECT = 1.0
 """Seconds, times 0.5 to 1.5, before the engine's events are followed again."""
 BUSY_RETRY = 2.0
@@ -146,7 +149,7 @@ class Reconciler:
         if self._told.get(instance.id, self) == instance.finished_at:
             return
         self._told[instance.id] = instance.finished_at
-        why = "ran out of memory" if instance.out_of_memory else f"exited with status {instance.exit_code}"
+        why = _why(instance)
         when = f"restarting in {wait:.0f} s" if wait >= 1 else "restarting"
         await self._report(instance.app_id, f"{instance.name} {why}; {when}")
 
@@ -265,3 +268,11 @@ class Reconciler:
             self._agenda.mark(app_id)
         for instance in await self._engine.list():
             self._agenda.mark(instance.app_id)
+
+
+def _why(instance: Instance) -> str:
+    if instance.out_of_memory:
+        return "ran out of memory"
+    if instance.exit_code == KILLED:
+        return "was killed, most likely because it ran out of memory"
+    return f"exited with status {instance.exit_code}"

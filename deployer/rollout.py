@@ -69,11 +69,14 @@ class Rollout:
             RolloutFailedError: a new instance did not come up; as many run as before.
         """
         before = await self._observe(manifest)
-        running = [item for item in before if item.release == manifest.release and item.state == "running"]
+        running = _present(manifest, before)
         slots = _missing(manifest, process_type, running, _next_generation(manifest, before))
         async with self._launcher.launch(manifest, slots, announce) as launch:
             surplus = _surplus(manifest, process_type, running)
-            staying = [item for item in running if item not in surplus]
+            leaving = [
+                gone for process in manifest.processes for gone in _surplus(manifest, process.type, running)
+            ]
+            staying = [item for item in running if item not in leaving]
             return await _undisturbed(self._rescale(launch, staying, surplus))
 
     async def stop_all(self, app_id: str) -> tuple[str, ...]:
@@ -216,6 +219,16 @@ async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+def _present(manifest: Manifest, observed: Sequence[Instance]) -> list[Instance]:
+    """The live release's running instances, of each number the newest.
+
+    What an earlier change replaced runs on while it drains; it must not come back into the routes.
+    """
+    ours = [item for item in observed if item.release == manifest.release and item.state == "running"]
+    newest = {item.name: item for item in sorted(ours, key=lambda item: item.generation)}
+    return [item for item in ours if newest[item.name] is item]
 
 
 def _next_generation(manifest: Manifest, observed: Sequence[Instance]) -> int:

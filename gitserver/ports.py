@@ -24,6 +24,10 @@ class Principal:
     id: str
     name: str
     admin: bool
+    key: str = ""
+    """Fingerprint of the key; filled in by the front door, as is the address."""
+    address: str = ""
+    """Where the client is."""
 
 
 @dataclass(frozen=True)

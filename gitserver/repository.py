@@ -72,6 +72,16 @@ async def list_refs(path: Path, prefix: str) -> dict[str, str]:
     return {name: oid for oid, name in pairs}
 
 
+async def has_commit(path: Path, commit: str) -> bool:
+    """Whether the repository has this commit."""
+    _check("refs/heads/main", commit)
+    try:
+        await git.run(path, "cat-file", "-e", f"{commit}^{{commit}}")
+    except git.GitError:
+        return False
+    return True
+
+
 async def write_ref(path: Path, ref: str, new: str, old: str | None) -> None:
     """Point a ref at an object, if it is at `old` now; None or `ZERO_ID` means that it must not exist.
 

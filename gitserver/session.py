@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
@@ -100,7 +101,7 @@ class Sessions:
 
     async def _serve(self, visitor: Visitor, streams: Streams) -> int:
         request = self._request(streams)
-        principal = await self._keys.fresh(visitor.fingerprint) if visitor.fingerprint else None
+        principal = await self._principal(visitor)
         if principal is None:
             request = Unsupported(_REVOKED, git=isinstance(request, GitRequest))
             return await self._decline(streams, request)
@@ -112,6 +113,12 @@ class Sessions:
         if streams.command is None and streams.subsystem is None:
             request = Unsupported(requests.no_shell(principal.name))
         return await self._decline(streams, request)
+
+    async def _principal(self, visitor: Visitor) -> Principal | None:
+        if visitor.fingerprint is None:
+            return None
+        found = await self._keys.fresh(visitor.fingerprint)
+        return replace(found, key=visitor.fingerprint, address=visitor.address) if found else None
 
     def _request(self, streams: Streams) -> requests.Request:
         if streams.subsystem is not None:

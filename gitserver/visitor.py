@@ -71,6 +71,12 @@ class Visitor(asyncssh.SSHServer):
         """The connection is up, before any key exchange."""
         self.connection = cast("Connection", conn)
 
+    @property
+    def address(self) -> str:
+        """Where the client is, as far as the socket knows."""
+        peer = self.connection.get_extra_info("peername") if self.connection else None
+        return str(peer[0]) if peer else ""
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, for whatever reason."""
         del exc

@@ -262,6 +262,8 @@ def _query(request: BuildRequest, build_id: str, session_id: str) -> Mapping[str
         "labels": json.dumps(dict(request.labels)),
         "buildargs": json.dumps(dict(request.build_args)),
     }
+    if request.fresh:
+        query["nocache"] = "1"
     if request.target:
         query["target"] = request.target
     return query

@@ -1,15 +1,33 @@
-"""One registry of commands, one module a noun, served over SSH and on the server's shell.
+"""One registry of commands, one module a noun, served over SSH, on the server's shell and from laptops.
 
 May import: cygni's use cases, cygni.jobs, cygni.logs, cygni.store, cygni.domain.
 """
 
-from cygni.commands import access, apps, builds, config, health, help_command, keys, logs, ps, releases
+from cygni.commands import (
+    access,
+    apps,
+    builds,
+    config,
+    config_files,
+    events,
+    health,
+    help_command,
+    keys,
+    laptop,
+    limits,
+    logs,
+    ps,
+    releases,
+    server,
+    users,
+)
 from cygni.commands.context import Context, Ends
-from cygni.commands.dispatch import EXIT_FAILED, EXIT_OK, EXIT_USAGE, dispatch
+from cygni.commands.dispatch import EXIT_FAILED, EXIT_LATER, EXIT_OK, EXIT_USAGE, dispatch
 from cygni.commands.registry import Registry, registry
 
 __all__ = [
     "EXIT_FAILED",
+    "EXIT_LATER",
     "EXIT_OK",
     "EXIT_USAGE",
     "Context",
@@ -19,12 +37,18 @@ __all__ = [
     "apps",
     "builds",
     "config",
+    "config_files",
     "dispatch",
+    "events",
     "health",
     "help_command",
     "keys",
+    "laptop",
+    "limits",
     "logs",
     "ps",
     "registry",
     "releases",
+    "server",
+    "users",
 ]

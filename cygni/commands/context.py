@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from cygni.audit import Entry
 from cygni.domain.models import User
 from cygni.services import Services
+from cygni.view import View
 
 
 class Ends(Protocol):
@@ -34,6 +36,16 @@ class Context:
     user: User
     ends: Ends
     services: Services
+    address: str | None = None
+    """From where the command came; None for the server's own shell."""
+    view: View = field(default_factory=View)
+    entry: Entry | None = None
+    """Its line in the audit trail, for commands that leave one."""
+
+    async def note(self, detail: str) -> None:
+        """Write what the command is about into the audit trail, before it is done. No config values."""
+        assert self.entry is not None, "the command is not declared as audited"
+        await self.entry.begin(detail)
 
     async def print(self, *lines: str) -> None:
         """Write lines of data to standard output."""
@@ -42,6 +54,15 @@ class Context:
     async def tell(self, *lines: str) -> None:
         """Write lines of progress to standard error."""
         await self.ends.err("".join(f"{line}\n" for line in lines).encode())
+
+    async def print_table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Write aligned columns, cut to the width of a terminal."""
+        first, *rest = table(headings, rows)
+        await self.print(self.view.heading(self.view.fit(first)), *(self.view.fit(line) for line in rest))
+
+    async def print_facts(self, heading: str, facts: Iterable[tuple[str, str]]) -> None:
+        """Write `=== heading`, an empty line and aligned facts."""
+        await self.print(self.view.heading(f"=== {heading}"), "", *pairs(facts))
 
     async def print_json(self, value: Any) -> None:
         """Write one JSON document."""
@@ -53,6 +74,16 @@ class Context:
         while sum(map(len, chunks)) < INPUT_LIMIT and (chunk := await self.ends.read(65536)):
             chunks.append(chunk)
         return b"".join(chunks)[:INPUT_LIMIT]
+
+    async def ask(self, question: str) -> str | None:
+        """Ask on standard error and return the answered line; None where nobody can answer."""
+        if not self.view.interactive:
+            return None
+        await self.ends.err(question.encode())
+        answer = b""
+        while b"\n" not in answer and len(answer) < 1000 and (data := await self.ends.read(1000)):
+            answer += data
+        return answer.partition(b"\n")[0].decode(errors="replace").strip()
 
     async def follow(self, lines: AsyncIterator[str], sink: Callable[[str], Awaitable[None]]) -> None:
         """Pass lines on as they come."""

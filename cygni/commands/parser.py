@@ -1,5 +1,6 @@
 """A command line to a call: finds the command, binds its flags and arguments, names what is wrong."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from typing import Any
 
 from cygni.commands.registry import Command, Flag, Parameter, Registry
 from cygni.domain.errors import UserError
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 
 
 class UsageError(UserError):
@@ -36,8 +39,8 @@ def split(line: str) -> list[str]:
         raise UsageError(f"The command line cannot be read: {error}. Check its quotes.") from None
 
 
-def parse(registry: Registry, words: Sequence[str]) -> Invocation:
-    """Find the command and bind its arguments.
+def parse(registry: Registry, words: Sequence[str], default_app: str | None = None) -> Invocation:
+    """Find the command and bind its arguments; `default_app` is what the client's directory belongs to.
 
     Raises:
         UsageError: unknown command or flag (with the nearest match), missing or superfluous words.
@@ -46,7 +49,7 @@ def parse(registry: Registry, words: Sequence[str]) -> Invocation:
     command = registry.find(name)
     if command is None:
         raise UsageError(_unknown_command(registry, name))
-    return _Binder(command, rest).bind()
+    return _Binder(command, rest, default_app).bind()
 
 
 def _unknown_command(registry: Registry, name: str) -> str:
@@ -56,15 +59,15 @@ def _unknown_command(registry: Registry, name: str) -> str:
 
 
 class _Binder:
-    def __init__(self, command: Command, words: list[str]) -> None:
+    def __init__(self, command: Command, words: list[str], default_app: str | None) -> None:
         self._command = command
         self._words = words
+        self._default_app = default_app
         self._flags = {flag.option: flag for flag in command.flags}
-        self._flags |= {
-            flag.declaration.short: flag
-            for flag in command.flags
-            if isinstance(flag.declaration, Flag) and flag.declaration.short
-        }
+        for flag in command.flags:
+            assert isinstance(flag.declaration, Flag)
+            short = (flag.declaration.short,) if flag.declaration.short else ()
+            self._flags |= dict.fromkeys((*short, *flag.declaration.also), flag)
         self._positional: list[str] = []
         self._result = Invocation(command)
 
@@ -106,9 +109,7 @@ class _Binder:
                 raise UsageError(f"{name} takes no value.")
             return True
         text = value if value is not None else self._next(name)
-        if flag.kind is int:
-            return _integer(name, text)
-        return text
+        return _bounded(name, text, flag) if flag.kind is int else text
 
     def _next(self, name: str) -> str:
         if not self._words:
@@ -122,12 +123,23 @@ class _Binder:
         return f"{self._command.name} has no flag {name}.{hint} Usage: {self._command.synopsis}"
 
     def _take_app(self) -> None:
-        """Dokku's habit: the first argument is the app where -a was not given."""
+        """Dokku's habit: the first argument is the app where -a was not given.
+
+        Inside a directory that belongs to an app, that only holds for a word too many.
+        """
         command, result = self._command, self._result
-        if command.takes_app and result.app is None and self._positional:
+        if not command.takes_app or result.app is not None:
+            return
+        if self._positional and (self._default_app is None or self._has_surplus()):
             result.app = self._positional.pop(0)
-        if command.takes_app and result.app is None and not command.app_optional:
+        else:
+            result.app = self._default_app
+        if result.app is None and not command.app_optional:
             raise UsageError(f"Which app? Name it with -a APP. Usage: {command.synopsis}")
+
+    def _has_surplus(self) -> bool:
+        arguments = self._command.arguments
+        return not any(a.many for a in arguments) and len(self._positional) > len(arguments)
 
     def _bind_arguments(self) -> None:
         words = self._positional
@@ -151,8 +163,15 @@ class _Binder:
                 raise UsageError(f"{flag.option} is missing. Usage: {self._command.synopsis}")
 
 
+def _bounded(name: str, text: str, flag: Parameter) -> int:
+    assert isinstance(flag.declaration, Flag)
+    number, least, most = _integer(name, text), flag.declaration.least, flag.declaration.most
+    if (least is not None and number < least) or (most is not None and number > most):
+        raise UsageError(f"{name} takes a whole number from {least} to {most}, not {number}.")
+    return number
+
+
 def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"{name} takes a whole number, not {text!r}.") from None
+    if not _INTEGER.fullmatch(text):
+        raise UsageError(f"{name} takes a whole number, not {text[:40]!r}.")
+    return int(text)

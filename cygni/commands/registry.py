@@ -34,6 +34,11 @@ class Flag:
     help: str
     short: str | None = None
     metavar: str | None = None
+    also: tuple[str, ...] = ()
+    """Other spellings that people's fingers know; not in help."""
+    least: int | None = None
+    most: int | None = None
+    """Bounds of a whole number."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,12 @@ class Command:
     parameters: tuple[Parameter, ...]
     offline: bool = False
     """Whether it needs nothing but the store, so that it works while no server runs."""
+    audited: bool = False
+    """Whether each call leaves a line in the audit trail: changes, and reads of secrets."""
+    alters: bool = False
+    """Whether it changes what runs of an app: refused while the app is locked. Audited as well."""
+    laptop: bool = False
+    """Whether the work is done by `cygni` on a laptop; over SSH it says how to do it by hand."""
 
     @property
     def arguments(self) -> tuple[Parameter, ...]:
@@ -127,11 +138,17 @@ class Registry:
         access: Access | Role,
         examples: tuple[str, ...] = (),
         offline: bool = False,
+        audited: bool = False,
+        alters: bool = False,
+        laptop: bool = False,
     ) -> Callable[[CommandFunction], CommandFunction]:
         """Register the decorated coroutine function under `name`; its docstring is its help."""
 
         def register(function: CommandFunction) -> CommandFunction:
-            self._add(replace(_declare(name, aliases, access, examples, function), offline=offline))
+            declared = _declare(name, aliases, access, examples, function)
+            self._add(
+                replace(declared, offline=offline, audited=audited or alters, alters=alters, laptop=laptop)
+            )
             return function
 
         return register

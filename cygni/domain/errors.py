@@ -13,6 +13,10 @@ class NotFoundError(UserError):
     """No such thing, or no right to see it: one text for both."""
 
 
+class ForbiddenError(UserError):
+    """The person may know of it, and may not do this."""
+
+
 class ConflictError(UserError):
     """The state does not allow it now."""
 

@@ -12,6 +12,12 @@ class Role(StrEnum):
     VIEWER = "viewer"
     DEPLOYER = "deployer"
     ADMIN = "admin"
+    OWNER = "owner"
+
+    @property
+    def rank(self) -> int:
+        """Higher may do more."""
+        return list(Role).index(self)
 
 
 class BuildStatus(StrEnum):
@@ -81,6 +87,7 @@ class Key:
     fingerprint: str
     public: str
     created_at: datetime
+    last_used_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,8 @@ class HealthSettings:
 
     path: str | None = None
     boot_timeout: float = 60.0
+    probe_timeout: float = 5.0
+    """How long one look may take."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,32 @@ class App:
     deploy_branch: str | None = None
     health: HealthSettings = field(default_factory=HealthSettings)
     destroying: bool = False
+    locked_by: str | None = None
+    """Who forbade pushes and changes until `apps:unlock`; None: nobody."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How many of a process type were asked for; `stopped_at` says since when none shall run for now."""
+
+    process: str
+    quantity: int
+    stopped_at: datetime | None = None
+
+    @property
+    def running(self) -> int:
+        """How many shall run."""
+        return 0 if self.stopped_at else self.quantity
+
+
+@dataclass(frozen=True)
+class ProcessLimits:
+    """What one instance of a process type may use; None: the platform's default."""
+
+    memory: int | None = None
+    """Bytes."""
+    cpus: float | None = None
+    """Processors: 0.5 is half of one; None: as much as is free."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +197,8 @@ class Release:
     build_id: str | None = None
     failure: str | None = None
     config: Mapping[str, str] = field(default_factory=dict, repr=False)
+    output_id: str | None = None
+    """The name of what its roll-out said, among the outputs of builds."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +222,15 @@ class Job:
 class Event:
     """A line of the audit trail: who did what. Outlives the app it is about."""
 
+    seq: int
     at: datetime
     who: str
     action: str
     app_id: str | None
     detail: str
+    app: str | None = None
+    """The app's name at that time."""
+    address: str | None = None
+    """From where: the client's address, None for the server's own shell."""
+    result: str | None = None
+    """`done`, `failed`, `refused`, `client left`; None while it is under way, or if the server stopped in it."""

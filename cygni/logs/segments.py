@@ -21,7 +21,7 @@ from pathlib import Path
 
 from cygni.logs.checkpoints import Checkpoints
 from cygni.logs.format import decode, encode, instance_key
-from cygni.logs.records import LogLimits, LogRecord, LogStoreError
+from cygni.logs.records import Filter, LogLimits, LogRecord, LogStoreError
 
 BLOCK = 256 << 10
 """Bytes read or written at a time."""
@@ -31,44 +31,41 @@ _CHECKPOINTS = "checkpoints.json"
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which records a reader wants; None for any."""
-
-    process: str | None = None
-    """`web.1`, or `web` for all of them."""
-    source: str | None = None
-
-    def admits(self, record: LogRecord) -> bool:
-        """Whether the reader wants this record."""
-        if self.source is not None and record.source != self.source:
-            return False
-        process = self.process
-        return process is None or record.process == process or record.process.startswith(f"{process}.")
-
-    def may_admit(self, line: bytes) -> bool:
-        """False only for a stored line that `admits` would refuse: saves decoding it."""
-        return self.process is None or f"[{self.process}".encode() in line
-
-
-@dataclass(frozen=True)
 class Segment:
-    """One file: the bytes of the log from position `base` on; begun at `created`."""
+    """One file: the bytes of the log from position `base` on; begun at `created`.
+
+    `line` counts the lines before it since the log was opened; None for a segment that is older than that.
+    """
 
     path: Path
     base: int
     created: datetime
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a reader is: a position, and how many lines of this log, since it was opened, are before it."""
+
+    position: int
+    line: int | None = None
 
 
 class AppLog:
-    """One app's segments. `end` is the position behind the last whole line."""
+    """One app's segments. `tip` is behind the last whole line."""
 
     def __init__(self, directory: Path, limits: LogLimits) -> None:
         self._directory = directory
         self._limits = limits
         self._segments = _find_segments(directory)
-        self.end = _end_of(self._segments)
+        self.tip = Cursor(_end_of(self._segments), 0)
         self.checkpoints = Checkpoints()
         self._recover_checkpoints()
+
+    @property
+    def end(self) -> int:
+        """The position behind the last whole line."""
+        return self.tip.position
 
     def append(self, records: Sequence[LogRecord]) -> None:
         """Store records in this order; each is one line (`lines_of`).
@@ -85,36 +82,40 @@ class AppLog:
         except OSError as error:
             raise LogStoreError(f"the log cannot be written: {error}") from error
 
-    def last(self, count: int, wanted: Filter) -> tuple[list[LogRecord], int]:
-        """The last `count` wanted records in order, and the position behind them.
+    def last(self, count: int, wanted: Filter) -> tuple[list[LogRecord], Cursor]:
+        """The last `count` wanted records in order, and where the log ended.
 
         Raises:
             LogStoreError: the disk refused.
         """
-        end = self.end
+        tip = self.tip
         found: list[LogRecord] = []
-        for line in self._lines_backward(end) if count else ():
+        for line in self._lines_backward(tip.position) if count else ():
+            if wanted.is_before(line):
+                break
             if wanted.may_admit(line) and (decoded := decode(line)) and wanted.admits(decoded[0]):
                 found.append(decoded[0])
                 if len(found) == count:
                     break
-        return found[::-1], end
+        return found[::-1], tip
 
-    def read(self, position: int, wanted: Filter) -> tuple[list[LogRecord], int]:
-        """The wanted records of the next block from `position` on, and the position behind it.
+    def read(self, cursor: Cursor, wanted: Filter) -> tuple[list[LogRecord], Cursor]:
+        """The wanted records of the next block from the cursor on, and what is behind it.
 
-        When the segment was removed meanwhile, the first record says how much is missing.
+        When the segment was removed meanwhile, the first record says how many lines are missing.
 
         Raises:
             LogStoreError: the disk refused.
         """
         segments = self._segments  # one view of it: the writer replaces the tuple meanwhile
-        first = segments[0].base if segments else self.end
-        if position < first:
-            return [_missing(first - position)], first
-        data, behind = self._block(segments, position)
-        lines = (line for line in data.split(b"\n")[:-1] if wanted.may_admit(line))
-        return [item[0] for line in lines if (item := decode(line)) and wanted.admits(item[0])], behind
+        first = Cursor(segments[0].base, segments[0].line) if segments else self.tip
+        if cursor.position < first.position:
+            return [_missing(cursor, first)], first
+        data, behind = self._block(segments, cursor.position)
+        lines = data.split(b"\n")[:-1]
+        line = None if cursor.line is None else cursor.line + len(lines)
+        asked = (decode(item) for item in lines if wanted.may_admit(item))
+        return [item[0] for item in asked if item and wanted.admits(item[0])], Cursor(behind, line)
 
     def retire(self) -> None:
         """Begin a new segment if this one is old, and remove those beyond the limits.
@@ -151,7 +152,7 @@ class AppLog:
         path = self._directory / f"{self.end:020d}-{int(now.timestamp()):010d}.log"
         path.touch(mode=0o600)
         _sync(self._directory)
-        self._segments = (*self._segments, Segment(path, self.end, now))
+        self._segments = (*self._segments, Segment(path, self.end, now, self.tip.line))
 
     def _drop_old(self, now: datetime) -> None:
         ended = {before: after.created for before, after in pairwise(self._segments)}
@@ -174,7 +175,8 @@ class AppLog:
             raise
         finally:
             os.close(descriptor)
-        self.end += len(data)
+        assert self.tip.line is not None
+        self.tip = Cursor(self.end + len(data), self.tip.line + data.count(b"\n"))
 
     def _block(self, segments: Sequence[Segment], position: int) -> tuple[bytes, int]:
         index = max(i for i, segment in enumerate(segments) if segment.base <= position)
@@ -221,8 +223,12 @@ class AppLog:
                     self.checkpoints.add(*decoded)
 
 
-def _missing(count: int) -> LogRecord:
-    text = f"{count} bytes of older log were removed before they could be shown"
+def _missing(cursor: Cursor, first: Cursor) -> LogRecord:
+    if cursor.line is None or first.line is None:
+        count = f"{first.position - cursor.position:,} bytes of older log"
+    else:
+        count = f"{first.line - cursor.line:,} lines"
+    text = f"{count} were removed before they could be shown: what reads this log is too slow"
     return LogRecord(at=datetime.now(UTC), source="cygni", process="logs", text=text)
 
 

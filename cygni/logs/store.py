@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -12,8 +13,8 @@ from typing import Any, Self, TypeVar
 
 from cygni.logs.checkpoints import Resume
 from cygni.logs.format import lines_of
-from cygni.logs.records import LogLimits, LogRecord, LogStoreError
-from cygni.logs.segments import AppLog, Filter
+from cygni.logs.records import Filter, LogLimits, LogRecord, LogStoreError
+from cygni.logs.segments import AppLog, Cursor
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _BATCH = 256
@@ -91,24 +92,32 @@ class LogStore:
         process: str | None = None,
         source: str | None = None,
     ) -> AsyncGenerator[LogRecord, None]:
-        """The last `lines` records, then new ones as they come when `follow`.
+        """The records of `batches`, one at a time."""
+        async with aclosing(self.batches(app_id, lines, Filter(process, source), follow=follow)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield record
 
-        `process` is `web.1`, or `web` for each of them. A slow reader never holds up a writer: it reads
-        from disk at its own pace, and is told when segments were removed before it got there. A follower
-        ends when the log is removed or the store is closed.
+    async def batches(
+        self, app_id: str, lines: int, wanted: Filter, *, follow: bool = False
+    ) -> AsyncGenerator[Sequence[LogRecord], None]:
+        """The last `lines` wanted records, then new ones as they come when `follow`, as many as there are at once.
+
+        A slow reader never holds up a writer: it reads from disk at its own pace, and is told how many
+        lines were removed before it got there. A follower ends when the log is removed or the store is closed.
 
         Raises:
             LogStoreError: the disk refused, or the store is closed.
         """
         feed = await self._call(app_id, lambda feed: feed)
-        wanted = Filter(process, source)
         count = max(0, min(lines, self._limits.tail_lines))
-        records, position = await asyncio.to_thread(feed.log.last, count, wanted)
-        for record in records:
-            yield record
+        records, cursor = await asyncio.to_thread(feed.log.last, count, wanted)
+        if records:
+            yield records
         if follow:
-            async for record in _follow(feed, position, wanted):
-                yield record
+            async with aclosing(_follow(feed, cursor, wanted)) as following:
+                async for batch in following:
+                    yield batch
 
     async def remove(self, app_id: str) -> None:
         """Delete an app's log and end its followers; no log is fine."""
@@ -215,16 +224,16 @@ class LogStore:
         return feed
 
 
-async def _follow(feed: _Feed, position: int, wanted: Filter) -> AsyncGenerator[LogRecord, None]:
+async def _follow(feed: _Feed, cursor: Cursor, wanted: Filter) -> AsyncGenerator[Sequence[LogRecord], None]:
     grown = asyncio.Event()
     feed.followers.add(grown)
     try:
         while not feed.ended:
             grown.clear()  # before reading, so that growth during it is not missed
-            while position < feed.log.end and not feed.ended:
-                records, position = await asyncio.to_thread(feed.log.read, position, wanted)
-                for record in records:
-                    yield record
+            while cursor.position < feed.log.end and not feed.ended:
+                records, cursor = await asyncio.to_thread(feed.log.read, cursor, wanted)
+                if records:
+                    yield records
             if not feed.ended:
                 await grown.wait()
     finally:

@@ -22,7 +22,7 @@ class Apps:
         self._database = database
 
     async def create(self, name: str, owner_id: str) -> App:
-        """Make an app with a port of its own; the owner becomes its admin.
+        """Make an app with a port of its own, and give it its first owner.
 
         Raises:
             ConflictError: the name is taken, or every port is.
@@ -62,6 +62,23 @@ class Apps:
         """
         await self._database.write(_set_health, app_id, health)
 
+    async def rename(self, app_id: str, name: str) -> App:
+        """Give the app another name; id, port and all that hangs on it stay.
+
+        Raises:
+            NotFoundError: no such app.
+            ConflictError: the name is taken, or the app is being destroyed.
+        """
+        return await self._database.write(_rename, app_id, name)
+
+    async def set_lock(self, app_id: str, locked_by: str | None) -> None:
+        """Forbid changes in somebody's name, or (None) allow them again.
+
+        Raises:
+            NotFoundError: no such app.
+        """
+        await self._database.write(_set_lock, app_id, locked_by)
+
     async def mark_destroying(self, app_id: str) -> None:
         """Refuse builds, releases and changes from now on.
 
@@ -95,7 +112,7 @@ def _create(session: Session, name: str, owner_id: str) -> App:
     )
     session.add(row)
     session.flush()  # without relationships the order of inserts is not known to be this one
-    session.add(AccessRow(user_id=owner_id, app_id=row.id, role=Role.ADMIN.value))
+    session.add(AccessRow(user_id=owner_id, app_id=row.id, role=Role.OWNER.value))
     return rows.app(row)
 
 
@@ -145,6 +162,21 @@ def _set_deploy_branch(session: Session, app_id: str, branch: str | None) -> Non
 def _set_health(session: Session, app_id: str, health: HealthSettings) -> None:
     row = rows.lock_app(session, app_id)
     row.health_path, row.boot_timeout = health.path, health.boot_timeout
+    row.probe_timeout = health.probe_timeout
+
+
+def _rename(session: Session, app_id: str, name: str) -> App:
+    rows.lock_server(session)
+    row = rows.lock_working_app(session, app_id)
+    other = _find(session, name)
+    if other is not None and other.id != app_id:
+        raise ConflictError(f"The name {name} is taken.")
+    row.name = name
+    return rows.app(row)
+
+
+def _set_lock(session: Session, app_id: str, locked_by: str | None) -> None:
+    rows.lock_app(session, app_id).locked_by = locked_by
 
 
 def _mark_destroying(session: Session, app_id: str) -> None:

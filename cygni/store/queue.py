@@ -14,6 +14,9 @@ from cygni.store.schema import JobRow
 WAITING_LIMIT = 100
 """Jobs that may wait in one lane of one app."""
 
+AUTHORS = ", "
+"""Between the names of several people whose changes one job carries out."""
+
 CHANGED = "changed"
 """Key in the payload of a coalescing job: the names that it is about, with spaces between."""
 
@@ -66,6 +69,8 @@ def add_or_join(session: Session, app_id: str, kind: str, changed: Iterable[str]
         return add(session, app_id, Lane.DEPLOY, kind, payload, author, coalesce=kind)
     names = {*waiting.payload.get(CHANGED, "").split(), *changed}
     waiting.payload = {**waiting.payload, CHANGED: " ".join(sorted(names))}
+    if author not in waiting.author.split(AUTHORS):
+        waiting.author = AUTHORS.join([waiting.author, author])
     return waiting
 
 

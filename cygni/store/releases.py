@@ -36,6 +36,7 @@ class Releases:
         reason: str,
         build_id: str | None = None,
         config: Mapping[str, str] | None = None,
+        output_id: str | None = None,
     ) -> Release:
         """Record the app's next release, pending, with the given config or a snapshot of the app's.
 
@@ -57,6 +58,7 @@ class Releases:
             status=ReleaseStatus.PENDING.value,
             created_at=rows.now(),
             build_id=build_id,
+            output_id=output_id,
         )
         return await self._database.write(self._create, row, config)
 

@@ -75,7 +75,7 @@ def user(row: UserRow) -> User:
 
 def key(row: KeyRow) -> Key:
     """The row as a value."""
-    return Key(row.id, row.user_id, row.name, row.fingerprint, row.public, row.created_at)
+    return Key(row.id, row.user_id, row.name, row.fingerprint, row.public, row.created_at, row.last_used_at)
 
 
 def app(row: AppRow) -> App:
@@ -87,9 +87,15 @@ def app(row: AppRow) -> App:
         port=row.port,
         created_at=row.created_at,
         deploy_branch=row.deploy_branch,
-        health=HealthSettings(row.health_path, row.boot_timeout),
+        health=_health(row),
         destroying=row.destroying,
+        locked_by=row.locked_by,
     )
+
+
+def _health(row: AppRow) -> HealthSettings:
+    default = HealthSettings().probe_timeout
+    return HealthSettings(row.health_path, row.boot_timeout, row.probe_timeout or default)
 
 
 def build(row: BuildRow) -> Build:
@@ -134,6 +140,7 @@ def release(row: ReleaseRow, keyring: Keyring) -> Release:
         created_at=row.created_at,
         build_id=row.build_id,
         failure=row.failure,
+        output_id=row.output_id,
         config=open_snapshot(keyring, row.config, row.app_id, row.version),
     )
 
@@ -156,7 +163,18 @@ def job(row: JobRow) -> Job:
 
 def event(row: EventRow) -> Event:
     """The row as a value."""
-    return Event(row.at, row.who, row.action, row.app_id, row.detail)
+    assert row.seq is not None
+    return Event(
+        seq=row.seq,
+        at=row.at,
+        who=row.who,
+        action=row.action,
+        app_id=row.app_id,
+        detail=row.detail,
+        app=row.app,
+        address=row.address,
+        result=row.result,
+    )
 
 
 def dump_processes(processes: Iterable[ProcessType]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -19,8 +20,11 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.event import listen
 from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
+
+from cygni.store.guards import create_guards
 
 metadata = MetaData(
     naming_convention={
@@ -96,6 +100,7 @@ class KeyRow(Table, table=True):
     fingerprint: str = Field(unique=True)
     public: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class AppRow(Table, table=True):
@@ -113,6 +118,8 @@ class AppRow(Table, table=True):
     destroying: bool = False
     builds: int = 0
     releases: int = 0
+    locked_by: str | None = None
+    probe_timeout: float | None = None
 
 
 class AccessRow(Table, table=True):
@@ -141,6 +148,17 @@ class FormationRow(Table, table=True):
     app_id: str = Field(primary_key=True, foreign_key="apps.id", ondelete="CASCADE")
     process: str = Field(primary_key=True)
     quantity: int
+    stopped_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class LimitsRow(Table, table=True):
+    """What an instance of a process type may use; NULL: the platform's default."""
+
+    __tablename__ = "limits"
+    app_id: str = Field(primary_key=True, foreign_key="apps.id", ondelete="CASCADE")
+    process: str = Field(primary_key=True)
+    memory: int | None = Field(default=None, sa_type=BigInteger)
+    cpus: float | None = None
 
 
 class BuildRow(Table, table=True):
@@ -195,6 +213,7 @@ class ReleaseRow(Table, table=True):
     created_at: datetime = Field(sa_type=UtcDateTime)
     build_id: str | None = Field(default=None, foreign_key="builds.id", ondelete="SET NULL")
     failure: str | None = Field(default=None, sa_type=Text)
+    output_id: str | None = None
 
 
 class JobRow(Table, table=True):
@@ -234,3 +253,9 @@ class EventRow(Table, table=True):
     action: str
     app_id: str | None = Field(default=None, index=True)
     detail: str = Field(sa_type=Text)
+    app: str | None = None
+    address: str | None = None
+    result: str | None = None
+
+
+listen(EventRow.__table__, "after_create", lambda _, connection, **__: create_guards(connection))  # type: ignore[attr-defined]

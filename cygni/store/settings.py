@@ -1,10 +1,10 @@
 """What people set per app and the next release takes: config variables and formation."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from sqlmodel import Session, col, select
 
-from cygni.domain.models import Job
+from cygni.domain.models import Job, Quantity
 from cygni.store import queue, rows
 from cygni.store.database import Database
 from cygni.store.keyring import Keyring
@@ -48,7 +48,7 @@ class Config:
         for name, value in changes.items():
             self._set(session, app_id, name, value)
         session.flush()
-        return read_config(session, self._keyring, app_id), _roll_out(
+        return read_config(session, self._keyring, app_id), roll_out(
             session, app_id, changes, author, job_kind
         )
 
@@ -68,7 +68,11 @@ class Formation:
         self._database = database
 
     async def get(self, app_id: str) -> dict[str, int]:
-        """Return the quantity by process type; none for an unknown app."""
+        """Return the quantity by process type, 0 for a stopped one; none for an unknown app."""
+        return {item.process: item.running for item in await self.asked(app_id)}
+
+    async def asked(self, app_id: str) -> list[Quantity]:
+        """Return what was asked for, also of types that are stopped."""
         return await self._database.read(_read_formation, app_id)
 
     async def change(
@@ -76,11 +80,35 @@ class Formation:
     ) -> tuple[dict[str, int], Job | None]:
         """Set quantities and enqueue the job that makes it so: both or neither, as `Config.change`.
 
+        A stopped type is started by it.
+
         Raises:
             NotFoundError: no such app.
             ConflictError: it is being destroyed, or a quantity is negative.
         """
         return await self._database.write(_change_formation, app_id, changes, author, job_kind)
+
+    async def stop(
+        self, app_id: str, quantities: Mapping[str, int], *, author: str, job_kind: str | None
+    ) -> Job | None:
+        """Stop these types, keeping the quantity in mind, and enqueue the job that makes it so.
+
+        Raises:
+            NotFoundError: no such app.
+            ConflictError: it is being destroyed.
+        """
+        return await self._database.write(_stop, app_id, quantities, author, job_kind)
+
+    async def start(
+        self, app_id: str, processes: Collection[str] | None, *, author: str, job_kind: str | None
+    ) -> Job | None:
+        """Start these stopped types again, all for None; returns None where nothing was stopped.
+
+        Raises:
+            NotFoundError: no such app.
+            ConflictError: it is being destroyed.
+        """
+        return await self._database.write(_start, app_id, processes, author, job_kind)
 
 
 def read_config(session: Session, keyring: Keyring, app_id: str) -> dict[str, str]:
@@ -89,9 +117,33 @@ def read_config(session: Session, keyring: Keyring, app_id: str) -> dict[str, st
     return {row.name: open_value(keyring, row.value, app_id, row.name) for row in session.exec(query)}
 
 
-def _read_formation(session: Session, app_id: str) -> dict[str, int]:
+def _read_formation(session: Session, app_id: str) -> list[Quantity]:
     query = select(FormationRow).where(col(FormationRow.app_id) == app_id).order_by(col(FormationRow.process))
-    return {row.process: row.quantity for row in session.exec(query)}
+    return [Quantity(row.process, row.quantity, row.stopped_at) for row in session.exec(query)]
+
+
+def _stop(
+    session: Session, app_id: str, quantities: Mapping[str, int], author: str, job_kind: str | None
+) -> Job | None:
+    rows.lock_working_app(session, app_id)
+    for process, quantity in quantities.items():
+        session.merge(FormationRow(app_id=app_id, process=process, quantity=quantity, stopped_at=rows.now()))
+    session.flush()
+    return roll_out(session, app_id, quantities, author, job_kind)
+
+
+def _start(
+    session: Session, app_id: str, processes: Collection[str] | None, author: str, job_kind: str | None
+) -> Job | None:
+    rows.lock_working_app(session, app_id)
+    query = select(FormationRow).where(
+        col(FormationRow.app_id) == app_id, col(FormationRow.stopped_at).is_not(None)
+    )
+    stopped = [row for row in session.exec(query) if processes is None or row.process in processes]
+    for row in stopped:
+        row.stopped_at = None
+    session.flush()
+    return roll_out(session, app_id, {row.process: row.quantity for row in stopped}, author, job_kind)
 
 
 def _change_formation(
@@ -99,15 +151,19 @@ def _change_formation(
 ) -> tuple[dict[str, int], Job | None]:
     rows.lock_working_app(session, app_id)
     for process, quantity in changes.items():
-        session.merge(FormationRow(app_id=app_id, process=process, quantity=quantity))
+        session.merge(FormationRow(app_id=app_id, process=process, quantity=quantity, stopped_at=None))
     session.flush()
-    return _read_formation(session, app_id), _roll_out(session, app_id, changes, author, job_kind)
+    present = {item.process: item.running for item in _read_formation(session, app_id)}
+    return present, roll_out(session, app_id, changes, author, job_kind)
 
 
-def _roll_out(
+def roll_out(
     session: Session, app_id: str, changes: Mapping[str, object], author: str, job_kind: str | None
 ) -> Job | None:
-    """Also when nothing differs: setting it again is how a person repeats a roll-out that failed."""
+    """Let a waiting job of the kind carry a change out too, or enqueue one, in the caller's transaction.
+
+    Also when nothing differs: setting it again is how a person repeats a roll-out that failed.
+    """
     if job_kind is None or not changes:
         return None
     return rows.job(queue.add_or_join(session, app_id, job_kind, changes, author))

@@ -11,6 +11,7 @@ from cygni.store.engine import create_engine, prepare
 from cygni.store.events import Events
 from cygni.store.jobs import Jobs
 from cygni.store.keyring import Keyring
+from cygni.store.limits import Limits
 from cygni.store.migrate import migrate
 from cygni.store.notifier import Notifier
 from cygni.store.releases import Releases
@@ -30,6 +31,7 @@ class Store:
         self.access = Access(database)
         self.config = Config(database, keyring)
         self.formation = Formation(database)
+        self.limits = Limits(database)
         self.builds = Builds(database)
         self.releases = Releases(database, keyring)
         self.jobs = Jobs(database)

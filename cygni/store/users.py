@@ -1,12 +1,13 @@
 """People and their keys."""
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, func, or_, select
 
 from cygni.domain.errors import ConflictError, NotFoundError
-from cygni.domain.models import Key, User
+from cygni.domain.models import Key, Role, User
 from cygni.store import rows
 from cygni.store.database import Database
-from cygni.store.schema import KeyRow, UserRow
+from cygni.store.schema import AccessRow, AppRow, KeyRow, UserRow
 
 
 class Users:
@@ -21,6 +22,28 @@ class Users:
         if known is not None and (known.admin or not admin):
             return known
         return await self._database.write(_ensure, name, admin)
+
+    async def by_name(self, name: str) -> User | None:
+        """Return the user of that name, None if there is none."""
+        return await self._database.read(_by_name, name)
+
+    async def set_admin(self, user_id: str, *, admin: bool) -> None:
+        """Make a user a server admin, or take that away.
+
+        Raises:
+            NotFoundError: no such user.
+            ConflictError: no server admin with a key would be left.
+        """
+        await self._database.write(_set_admin, user_id, admin)
+
+    async def remove(self, user_id: str) -> None:
+        """Remove a user with keys and roles.
+
+        Raises:
+            NotFoundError: no such user.
+            ConflictError: the last server admin with a key, or the only owner of an app.
+        """
+        await self._database.write(_remove_user, user_id)
 
     async def get(self, user_id: str) -> User | None:
         """Return the user, None if there is none."""
@@ -51,9 +74,13 @@ class Keys:
 
         Raises:
             NotFoundError: no such key.
-            ConflictError: several users have a key of that name.
+            ConflictError: several users have a key of that name, or it is the last server admin's last one.
         """
         return await self._database.write(_remove_key, name_or_fingerprint, user_id)
+
+    async def used(self, fingerprint: str) -> None:
+        """Note that somebody logged in with this key now; an unknown one is nothing."""
+        await self._database.write(_used, fingerprint)
 
     async def list(self, user_id: str | None = None) -> list[Key]:
         """Return the keys of one user or all, oldest first."""
@@ -118,8 +145,62 @@ def _remove_key(session: Session, name_or_fingerprint: str, user_id: str | None)
         raise NotFoundError(f"There is no key {name_or_fingerprint}.")
     if len(found) > 1:
         raise ConflictError(f"Several users have a key named {name_or_fingerprint}. Give its fingerprint.")
+    owner = session.get(UserRow, found[0].user_id)
+    if owner is not None and owner.admin:
+        _check_admins(session, col(KeyRow.id) != found[0].id)
     session.delete(found[0])
     return rows.key(found[0])
+
+
+def _check_admins(session: Session, staying: ColumnElement[bool]) -> None:
+    """That somebody can still log in as a server admin with one of the keys that stay."""
+    query = select(KeyRow.id).where(col(KeyRow.user_id) == col(UserRow.id), col(UserRow.admin), staying)
+    if session.exec(query).first() is None:
+        raise ConflictError("No server admin with a key would be left. Add another one first.")
+
+
+def _used(session: Session, fingerprint: str) -> None:
+    row = session.exec(select(KeyRow).where(col(KeyRow.fingerprint) == fingerprint)).one_or_none()
+    if row is not None:
+        row.last_used_at = rows.now()
+
+
+def _locked_user(session: Session, user_id: str) -> UserRow:
+    rows.lock_server(session)
+    row = session.get(UserRow, user_id)
+    if row is None:
+        raise NotFoundError("There is no such user.")
+    return row
+
+
+def _set_admin(session: Session, user_id: str, admin: bool) -> None:
+    row = _locked_user(session, user_id)
+    if row.admin and not admin:
+        _check_admins(session, col(KeyRow.user_id) != user_id)
+    row.admin = admin
+
+
+def _remove_user(session: Session, user_id: str) -> None:
+    row = _locked_user(session, user_id)
+    if row.admin:
+        _check_admins(session, col(KeyRow.user_id) != user_id)
+    if orphans := _owned_alone(session, user_id):
+        raise ConflictError(
+            f"{row.name} is the only owner of {', '.join(orphans)}. Give them another one first."
+        )
+    session.delete(row)
+
+
+def _owned_alone(session: Session, user_id: str) -> list[str]:
+    owners = (
+        select(col(AccessRow.app_id).label("app_id"), func.max(AccessRow.user_id).label("user_id"))
+        .where(col(AccessRow.role) == Role.OWNER.value)
+        .group_by(col(AccessRow.app_id))
+        .having(func.count() == 1)
+        .subquery()
+    )
+    query = select(AppRow.name).where(col(AppRow.id) == owners.c.app_id, owners.c.user_id == user_id)
+    return sorted(session.exec(query))
 
 
 def _list_keys(session: Session, user_id: str | None) -> list[Key]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deployer.manifest import Manifest, Resources
-from deployer.ports import Address, Instance, State
+from deployer.ports import Address, Exit, Instance, State
 
 LABEL = "cygni."
 ONE_OFF = "cygni.one-off"
@@ -57,12 +57,15 @@ def host_options(resources: Resources, *, init: bool) -> dict[str, Any]:
         "mem_limit": resources.memory_bytes,
         "memswap_limit": resources.memory_bytes,
         "cpu_shares": resources.cpu_shares,
+        "nano_cpus": round(resources.cpus * 1e9) if resources.cpus else None,
         "init": init or None,
         "log_config": {"Type": "json-file", "Config": {"max-size": LOG_BYTES, "max-file": LOG_FILES}},
     }
 
 
-def instance(inspected: Mapping[str, Any], network: str, restarts: int) -> Instance:
+def instance(
+    inspected: Mapping[str, Any], network: str, restarts: int, last_exit: Exit | None = None
+) -> Instance:
     """A container's inspection as an instance; its address is what was assigned to it, running or not."""
     found, state = inspected["Config"]["Labels"], inspected["State"]
     process = found["cygni.process"]
@@ -82,7 +85,16 @@ def instance(inspected: Mapping[str, Any], network: str, restarts: int) -> Insta
         out_of_memory=bool(state["OOMKilled"]),
         restarts=restarts,
         generation=int(found["cygni.generation"]),
+        last_exit=last_exit,
     )
+
+
+def ending(inspected: Mapping[str, Any]) -> Exit | None:
+    """How a container ended; None for one that runs."""
+    state = inspected["State"]
+    if state["Status"] in _STATES:
+        return None
+    return Exit(moment(state["FinishedAt"]), state["ExitCode"], bool(state["OOMKilled"]))
 
 
 def static_address(inspected: Mapping[str, Any], network: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -17,17 +17,30 @@ import requests
 import structlog
 
 from deployer.addresses import AddressPool
-from deployer.docker import containers, sockets
+from deployer.docker import cgroups, containers, sockets
 from deployer.docker.absence import no_answer
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
-from deployer.ports import Address, Announce, EngineError, Event, Instance, Leaving, LogLine, nobody
+from deployer.ports import (
+    Address,
+    Announce,
+    EngineError,
+    Event,
+    Exit,
+    Instance,
+    Leaving,
+    LogLine,
+    Usage,
+    nobody,
+)
 
 T = TypeVar("T")
 
 _THREADS = 8
 _CALL_SECONDS = 120
 _GRACE = 10
+_USAGE_SECONDS = 0.25
+"""Between the two samples that a CPU usage is made of."""
 
 log = structlog.get_logger()
 
@@ -50,6 +63,7 @@ class DockerEngine:
         self._pool = AddressPool(network)
         self._placing = asyncio.Lock()
         self._restarts: Counter[str] = Counter()
+        self._exits: dict[str, Exit] = {}
         self._inits: dict[str, bool] = {}
         self._one_offs: set[str] = set()
         self._stopping: Counter[str] = Counter()
@@ -200,7 +214,7 @@ class DockerEngine:
 
     def _instance(self, inspected: dict[str, Any]) -> Instance:
         found = inspected["Id"]
-        seen = containers.instance(inspected, self._network, self._restarts[found])
+        seen = containers.instance(inspected, self._network, self._restarts[found], self._exits.get(found))
         return replace(seen, state="stopping") if found in self._stopping else seen
 
     async def inspect(self, instance_id: str) -> Instance | None:
@@ -209,6 +223,28 @@ class DockerEngine:
             return self._instance(await self._call(lambda api: api.inspect_container(instance_id)))
         except _GoneError:
             return None
+
+    async def usage(self, instances: Sequence[Instance]) -> Mapping[str, Usage]:
+        """What running instances use now; those that cannot be measured are left out."""
+        running = [item.id for item in instances if item.state == "running"]
+        pids = dict(zip(running, await asyncio.gather(*[self._pid(item) for item in running]), strict=True))
+        before = {found: cgroups.sample(pid) for found, pid in pids.items() if pid}
+        if before:
+            await asyncio.sleep(_USAGE_SECONDS)
+        measured: dict[str, Usage] = {}
+        for found, first in before.items():
+            second = cgroups.sample(pids[found])
+            if first is not None and second is not None:
+                measured[found] = cgroups.usage(first, second)
+        return measured
+
+    async def _pid(self, container_id: str) -> int:
+        """The first process as this machine numbers it; 0 for none."""
+        try:
+            found = await self._call(lambda api: api.inspect_container(container_id))
+        except _GoneError:
+            return 0
+        return int(found["State"]["Pid"])
 
     async def stop(self, instance: Instance, timeout: float) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
@@ -224,6 +260,7 @@ class DockerEngine:
                 del self._stopping[instance.id]
         self._pool.rest(instance.id, instance.app_id)
         del self._restarts[instance.id]
+        self._exits.pop(instance.id, None)
 
     async def _remove(self, container_id: str) -> None:
         with suppress(_GoneError):
@@ -234,10 +271,13 @@ class DockerEngine:
         if instance.id in self._stopping:
             raise EngineError(f"{instance.name} is being stopped")
         try:
+            ended = containers.ending(await self._call(lambda api: api.inspect_container(instance.id)))
             await self._call(lambda api: api.restart(instance.id, timeout=round(timeout)), timeout + _GRACE)
         except _GoneError as error:
             raise EngineError(f"{instance.name} is gone") from error
         self._restarts[instance.id] += 1
+        if ended is not None:
+            self._exits[instance.id] = ended
         found = await self.inspect(instance.id)
         if found is None:
             raise EngineError(f"{instance.name} is gone")
@@ -250,11 +290,7 @@ class DockerEngine:
 
     async def listening(self, instance: Instance) -> Sequence[Address]:
         """Where its processes accept TCP connections, as seen from inside; empty where that is unknown."""
-        try:
-            found = await self._call(lambda api: api.inspect_container(instance.id))
-        except _GoneError:
-            return ()
-        pid = found["State"]["Pid"]
+        pid = await self._pid(instance.id)
         return await asyncio.to_thread(sockets.listening, pid) if pid else ()
 
     def reclaim(self, app_id: str) -> None:

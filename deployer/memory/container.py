@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from deployer.manifest import Manifest
+from deployer.manifest import Manifest, Resources
 from deployer.memory.program import Program
 from deployer.memory.pulse import Pulse
 from deployer.memory.web import Web
-from deployer.ports import Address, Instance, LogLine, State
+from deployer.ports import Address, Exit, Instance, LogLine, State
 
 KILLED = 137
 ADDRESS_TAKEN = 98
@@ -48,6 +48,7 @@ class Container:
         self.finished_at: datetime | None = None
         self.exit_code: int | None = None
         self.out_of_memory = False
+        self.last_exit: Exit | None = None
         self.gone = False
         self.lines: list[LogLine] = []
         self.pulse = Pulse()
@@ -74,7 +75,15 @@ class Container:
             out_of_memory=self.out_of_memory,
             restarts=restarts,
             generation=birth.generation,
+            last_exit=self.last_exit,
         )
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes that it may use."""
+        processes = self.birth.manifest.processes
+        found = [item.resources for item in processes if item.type == self.birth.process]
+        return (found[0] if found else Resources()).memory_bytes
 
     @property
     def listening(self) -> tuple[Address, ...]:

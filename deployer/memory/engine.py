@@ -1,7 +1,7 @@
 """Implements the Engine port on a simulated machine, with the promises and the failures of a real one."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from ipaddress import IPv4Network
@@ -11,7 +11,18 @@ from deployer.addresses import AddressPool
 from deployer.manifest import Manifest, Process
 from deployer.memory.container import Birth, Container
 from deployer.memory.machine import Machine
-from deployer.ports import Address, Announce, EngineError, Event, Instance, Leaving, LogLine, nobody
+from deployer.ports import (
+    Address,
+    Announce,
+    EngineError,
+    Event,
+    Exit,
+    Instance,
+    Leaving,
+    LogLine,
+    Usage,
+    nobody,
+)
 
 _HALF_OF_LOOPBACK = 128
 
@@ -121,6 +132,12 @@ class MemoryEngine:
         found = self._machine.find(instance_id)
         return self._instance(found) if found else None
 
+    async def usage(self, instances: Sequence[Instance]) -> Mapping[str, Usage]:
+        """Nothing is used of what is allowed."""
+        await self._call()
+        found = [item for item in map(self._machine.find, [i.id for i in instances]) if item]
+        return {item.birth.id: Usage(0, item.memory_limit, 0.0) for item in found if item.state == "running"}
+
     async def stop(self, instance: Instance, timeout: float) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
         await self._call()
@@ -140,6 +157,8 @@ class MemoryEngine:
         """Start an instance again, at the same address; one that still runs is stopped first."""
         await self._call()
         found = self._restartable(instance)
+        if found.state == "exited":
+            found.last_exit = Exit(found.finished_at, found.exit_code, found.out_of_memory)
         await found.terminate(timeout)
         await self._call()
         self._restartable(instance).start()

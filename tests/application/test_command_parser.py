@@ -4,6 +4,7 @@ import pytest
 
 from cygni.commands import registry
 from cygni.commands.parser import UsageError, parse, split
+from cygni.commands.schemas import SCHEMAS
 
 
 def test_the_app_is_taken_from_the_flag_or_the_first_word() -> None:
@@ -57,3 +58,30 @@ def test_every_command_says_what_it_does() -> None:
     for command in registry:
         assert command.summary, command.name
         assert command.synopsis.startswith(command.name)
+
+
+def test_the_app_of_the_directory_counts_where_none_is_named() -> None:
+    assert parse(registry, ["config:get", "KEY"], "shop").app == "shop"
+    assert parse(registry, ["config:get", "KEY"], "shop").values == {"name": "KEY"}
+    assert parse(registry, ["config:get", "-a", "blog", "KEY"], "shop").app == "blog"
+    assert parse(registry, ["logs", "blog"], "shop").app == "blog"
+    assert parse(registry, ["config:set", "A=1"], "shop").values["assignments"] == ("A=1",)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "1001", "9" * 30, "1e3", "٣"])
+def test_numbers_have_bounds(number: str) -> None:
+    with pytest.raises(UsageError, match="whole number"):
+        parse(registry, ["releases", "shop", "-n", number])
+
+
+def test_other_spellings_of_a_flag_are_known() -> None:
+    assert parse(registry, ["logs", "shop", "--dyno", "web.1"]).values == {"ps": "web.1"}
+
+
+def test_every_json_is_documented_and_every_example_parses() -> None:
+    with_json = {c.name for c in registry if any(flag.name == "json" for flag in c.flags)}
+    assert with_json == SCHEMAS.keys()
+    for command in registry:
+        for example in command.examples:
+            words = split(example.partition("<")[0].partition(">")[0])
+            assert parse(registry, words).command is command, example

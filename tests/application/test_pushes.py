@@ -295,7 +295,7 @@ async def test_a_disk_that_fills_during_the_push_refuses_it(
     class Usage:
         free = 2 << 30
 
-    monkeypatch.setattr("cygni.pushes.shutil.disk_usage", lambda _: Usage)
+    monkeypatch.setattr("cygni.disk.shutil.disk_usage", lambda _: Usage)
     work = await door.work()
     await door.good("push", "-q", "cygni", "main", cwd=work)
     raw = await door.spawn(
@@ -310,7 +310,7 @@ async def test_a_disk_that_fills_during_the_push_refuses_it(
         Usage.free = 2 << 30 if checked == 1 else 1 << 20
         return Usage
 
-    monkeypatch.setattr("cygni.pushes.shutil.disk_usage", fills)
+    monkeypatch.setattr("cygni.disk.shutil.disk_usage", fills)
     before = await door.refs()
     await door.commit(work, {"index.html": "two"})
     refused = await door.git("push", "cygni", "main", cwd=work)

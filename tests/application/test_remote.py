@@ -2,7 +2,8 @@
 
 import pytest
 
-from cygni.remote import Server, parse_remote, ssh_arguments
+from cygni.remote import OverSsh, Server, parse_remote, parse_server, take_remote_flag
+from cygni.view import View, take_view
 
 
 @pytest.mark.parametrize(
@@ -18,17 +19,39 @@ def test_remotes_are_read(url: str, server: Server) -> None:
     assert parse_remote(url) == server
 
 
-def test_the_app_of_the_remote_is_added_to_commands_that_take_one() -> None:
-    server = Server("cygni@host", 2222, "shop")
-    assert ssh_arguments(server, None, ["logs", "-t"])[-1] == "logs -a shop -t"
-    assert ssh_arguments(server, None, ["logs", "-a", "other"])[-1] == "logs -a other"
-    assert ssh_arguments(server, "mine", ["logs"])[-1] == "logs -a mine"
-    assert ssh_arguments(server, None, ["keys"])[-1] == "keys"
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("host", Server("cygni@host", 2222, None)),
+        ("host:22", Server("cygni@host", 22, None)),
+        ("me@host", Server("me@host", 2222, None)),
+        ("ssh://cygni@host:2200", Server("cygni@host", 2200, None)),
+    ],
+)
+def test_servers_are_read_as_people_name_them(text: str, server: Server) -> None:
+    assert parse_server(text) == server
+    assert server.url("shop").endswith("/shop")
+
+
+def test_what_the_laptop_knows_goes_before_the_command() -> None:
+    view = View(app="shop", columns=120, colour=True, interactive=True)
+    line = OverSsh(Server("cygni@host", 2222, "shop")).arguments(["logs", "-t"], view)[-1]
+    assert line == "--client=app:shop,columns:120,colour,interactive logs -t"
+    assert take_view(line.split()) == (["logs", "-t"], view)
+
+
+@pytest.mark.parametrize("word", ["--client=", "--client=app:../x,columns:9,columns:x,huh", "--client=,,:"])
+def test_a_strange_word_of_a_client_says_nothing(word: str) -> None:
+    assert take_view([word, "apps"]) == (["apps"], View())
 
 
 def test_words_are_quoted_and_never_become_options_of_ssh() -> None:
-    arguments = ssh_arguments(
-        Server("-oProxyCommand=x", None, None), None, ["config:set", "-a", "s", "A=b c; d"]
-    )
+    server = Server("-oProxyCommand=x", None, None)
+    arguments = OverSsh(server).arguments(["config:set", "-a", "s", "A=b c; d"], View())
     assert arguments[arguments.index("--") + 1] == "-oProxyCommand=x"
-    assert arguments[-1] == "config:set -a s 'A=b c; d'"
+    assert arguments[-1] == "--client= config:set -a s 'A=b c; d'"
+
+
+def test_another_remote_is_chosen_by_a_flag() -> None:
+    assert take_remote_flag(["logs", "-r", "staging", "-t"]) == (["logs", "-t"], "staging")
+    assert take_remote_flag(["logs", "-t"]) == (["logs", "-t"], "cygni")

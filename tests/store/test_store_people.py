@@ -67,12 +67,10 @@ async def test_removing_a_key_takes_one_of_the_user_only_and_no_ambiguous_one(
     assert await store.keys.list() == []
 
 
-async def test_a_new_app_has_its_owner_as_admin_a_port_and_an_unguessable_token(
-    store: Store, ann: User
-) -> None:
+async def test_a_new_app_has_its_owner_a_port_and_an_unguessable_token(store: Store, ann: User) -> None:
     shop = await store.apps.create("shop", ann.id)
     blog = await store.apps.create("blog", ann.id)
-    assert await store.access.role(ann, shop.id) is Role.ADMIN
+    assert await store.access.role(ann, shop.id) is Role.OWNER
     assert (shop.port, blog.port) == (5000, 5001)
     assert len(shop.token) == 32
     assert shop.token != blog.token
@@ -115,12 +113,12 @@ async def test_people_see_the_apps_they_have_a_role_on_and_server_admins_all(sto
     assert await store.apps.visible_to(bob) == []
     assert await store.access.role(bob, shop.id) is None
     assert await store.apps.visible_to(root) == [shop] == await store.apps.all()
-    assert await store.access.role(root, shop.id) is Role.ADMIN
+    assert await store.access.role(root, shop.id) is Role.OWNER
     await store.access.grant(bob.id, shop.id, Role.VIEWER)
     await store.access.grant(bob.id, shop.id, Role.DEPLOYER)
     assert await store.access.role(bob, shop.id) is Role.DEPLOYER
     assert await store.apps.visible_to(bob) == [shop]
-    assert await store.access.list(shop.id) == [(ann, Role.ADMIN), (bob, Role.DEPLOYER)]
+    assert await store.access.list(shop.id) == [(ann, Role.OWNER), (bob, Role.DEPLOYER)]
     await store.access.revoke(bob.id, shop.id)
     await store.access.revoke(bob.id, shop.id)
     assert await store.apps.visible_to(bob) == []

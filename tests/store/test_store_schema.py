@@ -21,14 +21,24 @@ from cygni.store.schema import metadata
 
 
 def _statements(path: Path) -> dict[str, list[str]]:
-    """Each table's and index's SQL as sorted lines: the order of columns and constraints means nothing."""
+    """Each table's and index's SQL as sorted parts: the order of columns and constraints means nothing."""
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     connection.close()
     ours = ((name, sql) for name, sql in rows if not name.startswith(("sqlite_", "alembic_")))
-    return {
-        name: sorted(re.sub(r",\s*$", "", line.strip()) for line in sql.splitlines()) for name, sql in ours
-    }
+    return {name: _parts(sql) for name, sql in ours}
+
+
+def _parts(sql: str) -> list[str]:
+    """What stands between the commas of a table's definition, and around them."""
+    depth, parts = 0, [""]
+    for character in " ".join(sql.split()):
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if (character == "," and depth == 1) or (character in "()" and depth == (character == "(")):
+            parts.append("")
+        else:
+            parts[-1] += character
+    return sorted(part.strip() for part in parts)
 
 
 async def test_migrations_make_exactly_what_the_models_say(store: Store, tmp_path: Path) -> None:

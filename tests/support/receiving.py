@@ -21,6 +21,7 @@ from config import Settings
 from cygni.builds import Builds
 from cygni.commands import Context, dispatch, registry
 from cygni.commands.parser import split
+from cygni.disk import Disk
 from cygni.domain.models import App, Build, BuildStatus, Lane, Release, User
 from cygni.handlers import Handlers
 from cygni.housekeeping import Housekeeping
@@ -29,6 +30,7 @@ from cygni.keys import Keys
 from cygni.lanes import DeployLane
 from cygni.logs import BuildLogs, LogStore
 from cygni.operations import Operations
+from cygni.permissions import Permissions
 from cygni.pushes import Pushes
 from cygni.repositories import Repositories
 from cygni.services import Services
@@ -61,7 +63,8 @@ class SteeredPipeline:
     fails: bool = False
     built: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
 
-    async def push_to_live(self, app: App, build: Build, say: Narrator) -> Release:
+    async def push_to_live(self, app: App, build: Build, say: Narrator, *, fresh: bool = False) -> Release:
+        del fresh
         async with self.sources.open(app, build) as source:
             await say.step(f"Building {source.commit[:7]}")
             self.built.append((source.commit, tuple(source.tree.files("**"))))
@@ -268,12 +271,14 @@ async def reception(
         handlers = Handlers(store, build_logs, steered, nothing, DeployLane(store, worker), nothing)
         worker.register(handlers.kinds())
         operations, builds = Operations(store, worker, build_logs), Builds(store, worker, build_logs)
+        permissions, disk = Permissions(store), Disk(chosen.data, chosen.disk_reserve)
         services = Services(
-            chosen, store, worker, logs, build_logs, repositories, operations, builds, nothing, nothing
-        )
+            chosen, store, worker, logs, build_logs, repositories, operations, builds, nothing, nothing,
+            permissions, disk,
+        )  # fmt: skip
         slots = PushSlots(remind_every=0.5)
         housekeeping = Housekeeping(store, repositories, slots, nothing, logs)
-        pushes = Pushes(chosen, store, worker, builds, repositories, sources, slots, housekeeping)
+        pushes = Pushes(disk, store, permissions, worker, builds, repositories, sources, slots, housekeeping)
         options = GitServerOptions("127.0.0.1", 0, root / "ssh", limits=limits or Limits())
         server = GitServer(options, Keys(store), pushes, Commands(services))
         await _add_key(root, services)

@@ -1,0 +1,31 @@
+"""What `--json` prints has the documented fields, for each command that has it."""
+
+import json
+from typing import Any
+
+import pytest
+from tests_support import Server
+
+from cygni.commands import registry
+from cygni.commands.schemas import SCHEMAS
+
+ARGUMENTS = {"releases:diff": ["v1"], "doctor": [], "version": []}
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_the_fields_are_the_documented_ones(server: Server, shop: str, name: str) -> None:
+    command, schema = registry.find(name), SCHEMAS[name]
+    assert command is not None
+    app = ["-a", shop] if command.takes_app and not command.app_optional else []
+    text = server.ssh(name, *app, *ARGUMENTS.get(name, []), "--json").stdout
+    if schema.shape == "lines":
+        found: Any = [json.loads(line) for line in text.splitlines()]
+    else:
+        found = json.loads(text)
+    if schema.shape in {"list", "lines"}:
+        assert found, "nothing to look at"
+        assert {tuple(item) for item in found} == {tuple(schema.fields)}
+    elif schema.shape == "object":
+        assert tuple(found) == tuple(schema.fields)
+    else:
+        assert isinstance(found, list if schema.shape == "names" else dict)
