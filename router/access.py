@@ -19,6 +19,10 @@ _LINE: Final = (
 """One `feed.AccessLine` as JSON, written at once: what is put in has no quote, backslash or control byte."""
 
 
+INFO: Final = b"at=info"
+"""How the line of a request that went well begins."""
+
+
 class Record(NamedTuple):
     """One finished request, in the order of `_LINE`; a part that does not apply is empty."""
 
@@ -41,20 +45,20 @@ class Record(NamedTuple):
     size: int
 
 
-def kind_of(fault: Fault | None) -> bytes:
-    """Write how a line begins."""
-    return b"at=info" if fault is None else f'at=error code={fault.code} desc=\\"{fault.desc}\\"'.encode()
+def kind_of(fault: Fault) -> bytes:
+    """Write how the line of a failed request begins."""
+    return f'at=error code={fault.code} desc=\\"{fault.desc}\\"'.encode()
 
 
-def milliseconds(seconds: float | None) -> bytes:
-    """Write a duration; empty for None."""
-    return b"" if seconds is None else b"%dms" % (seconds * 1_000 + 0.5)
+def milliseconds(seconds: float) -> bytes:
+    """Write a duration."""
+    return b"%dms" % (seconds * 1_000 + 0.5)
 
 
 def quoted(path: bytes) -> bytes:
     """Make a request target safe inside double quotes: quote, backslash and high bytes become %XX."""
     shown = path if len(path) <= _PATH_LIMIT else path[:_PATH_LIMIT] + b"..."
-    if _UNSAFE.search(shown) is None:
+    if shown.isascii() and b'"' not in shown and b"\\" not in shown:
         return shown
     return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], shown)
 

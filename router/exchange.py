@@ -4,12 +4,13 @@ import time
 from typing import Final
 
 from router import faults
-from router.access import Record, kind_of, milliseconds, quoted
+from router.access import INFO, Record, kind_of, milliseconds, quoted
+from router.answer import ResponseHead
 from router.backends import Backend, Site
 from router.faults import Fault
 from router.forward import forwarded_for, request_bytes
 from router.gateway import Gateway
-from router.head import RequestHead, ResponseHead
+from router.head import RequestHead
 from router.passing import Answer, Upload
 from router.ports import Client
 from router.upstream import UpstreamConnection
@@ -42,7 +43,8 @@ class Exchange:
     _upstream_ended = False
     _client_ended = False
     _dialed = 0.0
-    _connect: float | None = None
+    _connect = b""
+    """How long it took to connect, as the access line shows it."""
 
     def __init__(self, gateway: Gateway, client: Client, head: RequestHead) -> None:
         """Prepare; `start` begins."""
@@ -150,7 +152,7 @@ class Exchange:
         """See `Dialer`."""
         if self._over:
             return False
-        self._connect = self._gateway.loop.time() - self._dialed
+        self._connect = milliseconds(self._gateway.loop.time() - self._dialed)
         self._attach(connection)
         return True
 
@@ -204,7 +206,7 @@ class Exchange:
         connection = None if self._fresh else backend.take(now, longest)
         self._reused = connection is not None
         if connection is not None:
-            self._connect = 0.0
+            self._connect = b"0ms"
             self._attach(connection)
         else:
             self._dialed = now
@@ -386,14 +388,14 @@ class Exchange:
         record = Record(
             self._site.app_id,
             now * 1e6,
-            kind_of(fault),
+            INFO if fault is None else kind_of(fault),
             self.head.method,
             quoted(self.head.target),
             fields.host,
             self.request_id,
             forwarded_for(self.head, self._client.sender),
             b"" if backend is None else backend.name,
-            milliseconds(self._connect),
+            self._connect,
             max(0.0, now - self._started) * 1_000 + 0.5,
             b"" if self._hold is None else b" hold=" + milliseconds(self._hold),
             answer.status or (0 if fault is None else fault.status),

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final
 
-from router.head import RequestFields, RequestHead, ResponseHead
+from router.answer import ResponseHead
+from router.head import RequestFields, RequestHead
 
 Network = IPv4Network | IPv6Network
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_\-+/=.:]{8,128}")
 _FORWARDED: Final = re.compile(rb"[0-9A-Za-z.:,\[\] _\-]{1,1024}")
 _NO_CONTENT: Final = 204
+_VIA: Final = b"Via: 1.1 cygni\r\n\r\n"
 _IDS_A_PREFIX: Final = 4_096
 
 
@@ -120,24 +122,21 @@ def _believed(fields: RequestFields, sender: Sender, chain: bytes) -> list[bytes
 
 def response_bytes(answer: ResponseHead, minor: int, *, chunked: bool, keep_alive: bool) -> bytes:
     """Write the head a client of HTTP/1.`minor` gets; `chunked` says how the body that follows is framed."""
-    lines = [answer.line, *answer.lines]
     if chunked:
-        lines.append(b"Transfer-Encoding: chunked")
-    elif b"content-length" in answer.special and answer.status != _NO_CONTENT:
-        lines.append(b"Content-Length: " + answer.special[b"content-length"])
+        ours = b"Transfer-Encoding: chunked\r\n"
+    else:
+        ours = b"" if answer.status == _NO_CONTENT else answer.framing.content_length
     if not keep_alive:
-        lines.append(b"Connection: close")
+        ours += b"Connection: close\r\n"
     elif minor == 0:
-        lines.append(b"Connection: keep-alive")
-    lines.append(b"Via: 1.1 cygni\r\n\r\n")
-    return b"\r\n".join(lines)
+        ours += b"Connection: keep-alive\r\n"
+    return b"\r\n".join((answer.line, *answer.lines, ours + _VIA))
 
 
 def switching_bytes(answer: ResponseHead) -> bytes:
     """Write the head of a 101 answer."""
-    upgrade = answer.special.get(b"upgrade", b"websocket")
-    lines = [answer.line, *answer.lines, b"Connection: Upgrade", b"Upgrade: " + upgrade]
-    return b"\r\n".join((*lines, b"Via: 1.1 cygni\r\n\r\n"))
+    ours = b"Connection: Upgrade\r\nUpgrade: %b\r\n%b" % (answer.framing.upgrade, _VIA)
+    return b"\r\n".join((answer.line, *answer.lines, ours))
 
 
 def interim_bytes(answer: ResponseHead) -> bytes:

@@ -1,4 +1,4 @@
-"""Request and response heads: a strict grammar in place of a tolerant parser (RFC 9110, RFC 9112).
+"""Request heads: a strict grammar in place of a tolerant parser (RFC 9110, RFC 9112).
 
 What the expressions do not match is refused, so bare CR or LF, folded lines, spaces before a colon, control
 bytes and doubtful framing cannot pass. Field lines go on as the bytes they came as (see `lines`); the fields that
@@ -8,12 +8,10 @@ routing and framing depend on (`special`) are taken out and written anew.
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import compress
-from operator import not_
 from typing import Final
 
 from router.errors import RefusedError
-from router.lines import LineTable
+from router.lines import HOP_BY_HOP, Field, LineTable, joined, length_of, options_of, without
 from router.options import Limits
 
 END: Final = b"\r\n\r\n"
@@ -21,24 +19,12 @@ END: Final = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
 _ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
 _LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE | re.DOTALL)
-
-_HOP: Final = (
-    b"connection",
-    b"keep-alive",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-)
-_REQUEST_SPECIAL: Final = frozenset(
+_LINES: Final = LineTable(
     (
-        *_HOP,
+        *HOP_BY_HOP,
         b"host",
         b"content-length",
         b"expect",
@@ -57,25 +43,15 @@ _REQUEST_SPECIAL: Final = frozenset(
         b"http2-settings",
     )
 )
-_RESPONSE_SPECIAL: Final = frozenset((*_HOP, b"content-length", b"proxy-authenticate"))
-_SINGLE: Final = frozenset((b"host", b"content-length", b"transfer-encoding"))
-_REQUEST_LINES: Final = LineTable(_REQUEST_SPECIAL)
-_RESPONSE_LINES: Final = LineTable(_RESPONSE_SPECIAL)
-_RESPONSE_HEADERS: Final = 1_000
-_STATUS_LINE_LIMIT: Final = 1_000
-_NO_OPTIONS: Final[frozenset[bytes]] = frozenset()
-_PLAIN_OPTIONS: Final = frozenset((b"close", b"keep-alive", b"upgrade"))
 
 
 @dataclass(slots=True)
 class RequestFields:
     """A request's version and fields: what requests on one connection mostly share."""
 
-    raw: bytes
     minor: int
     host: bytes
     """As the client sent it, possibly empty."""
-    lines: list[bytes]
     special: dict[bytes, bytes]
     length: int
     """Of the body; -1 for a chunked one."""
@@ -84,6 +60,10 @@ class RequestFields:
     """The protocol asked for, empty for none."""
     expects_continue: bool
     """Whether the client waits for an interim answer before it sends the body."""
+    options: frozenset[bytes]
+    lines: list[bytes]
+    """Those that go on as they are."""
+    raw: bytes = b""
     outgoing: bytes = b""
     """What an instance gets for them, once it has been written (see `forward`)."""
 
@@ -95,19 +75,6 @@ class RequestHead:
     method: bytes
     target: bytes
     fields: RequestFields
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """An instance's answer. `length` is -1 for a chunked body, None for one that ends with the connection."""
-
-    status: int
-    line: bytes
-    """The status line as it goes on, of HTTP/1.1 and without its CRLF."""
-    lines: list[bytes]
-    special: dict[bytes, bytes]
-    length: int | None
-    keep_alive: bool
 
 
 def find_request_end(buffer: bytes, start: int, limits: Limits) -> int:
@@ -158,69 +125,38 @@ def parse_request(
 
 
 def _read_fields(raw: bytes, http11: bool, limits: Limits) -> RequestFields:
-    lines, special = _sort(raw.split(b"\r\n")[1:], _REQUEST_LINES, limits.headers)
-    options = _connection_options(special)
+    lines, said = _LINES.sort(raw.split(b"\r\n")[1:], limits.headers)
+    known = _understand(said, http11)
     return RequestFields(
-        raw=raw,
-        minor=1 if http11 else 0,
-        host=_host(special, http11),
-        lines=_without(lines, options) if options else lines,
-        special=special,
-        length=_request_length(special, http11),
-        keep_alive=b"close" not in options and (http11 or b"keep-alive" in options),
-        upgrade=_upgrade(special, options) if http11 and b"upgrade" in options else b"",
-        expects_continue=http11 and special.get(b"expect", b"").lower() == b"100-continue",
-    )
-
-
-def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
-    """Read an instance's head; `bodyless` says that the request was HEAD.
-
-    Raises:
-        RefusedError: an instance must not be believed (H17).
-    """
-    first, *fields = buffer[:end].split(b"\r\n")
-    status, line, http11 = _status(first) if len(first) <= _STATUS_LINE_LIMIT else _status(b"")
-    lines, special = _sort(fields, _RESPONSE_LINES, _RESPONSE_HEADERS)
-    options = _connection_options(special)
-    keep_alive = b"close" not in options and (http11 or b"keep-alive" in options)
-    length = _response_length(special, http11)
-    if length == -1 and b"content-length" in special:
-        del special[b"content-length"]  # RFC 9112 6.3: the coding wins, and the connection is not used again
-        keep_alive = False
-    if bodyless or status < 200 or status in (204, 304):
-        length = 0
-    return ResponseHead(
-        status, line, _without(lines, options) if options else lines, special, length, keep_alive
+        known.minor,
+        known.host,
+        known.special,
+        known.length,
+        known.keep_alive,
+        known.upgrade,
+        known.expects_continue,
+        known.options,
+        without(lines, known.options) if known.options else lines,
+        raw,
     )
 
 
 @lru_cache(maxsize=256)
-def _status(line: bytes) -> tuple[int, bytes, bool]:
-    match = _STATUS_LINE.fullmatch(line)
-    if match is None:
-        raise RefusedError(503, "no status line")
-    return int(match[2]), b"HTTP/1.1 %b %b" % (match[2], match[3] or b""), match[1] == b"1"
-
-
-def _sort(fields: list[bytes], table: LineTable, most: int) -> tuple[list[bytes], dict[bytes, bytes]]:
-    """Part the lines that go on as they are from what the special ones say."""
-    if len(fields) > most:
-        raise RefusedError(431, "there are too many headers")
-    said = [*map(table.__getitem__, fields)]
-    special: dict[bytes, bytes] = {}
-    for name, value in filter(None, said):
-        if name in special:
-            _note(special, name, value)
-        elif name:
-            special[name] = value
-    return [*compress(fields, map(not_, said))], special
-
-
-def _note(special: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    if name in _SINGLE:
-        raise RefusedError(400, f"{name.decode()} is repeated")
-    special[name] += b", " + value
+def _understand(said: tuple[Field, ...], http11: bool) -> RequestFields:
+    """Read the special fields: their combinations are few, so what they mean together is remembered."""
+    special = joined(said)
+    options = options_of(special)
+    return RequestFields(
+        minor=1 if http11 else 0,
+        host=_host(special, http11),
+        special=special,
+        length=_length(special, http11),
+        keep_alive=b"close" not in options and (http11 or b"keep-alive" in options),
+        upgrade=_upgrade(special, options) if http11 and b"upgrade" in options else b"",
+        expects_continue=http11 and special.get(b"expect", b"").lower() == b"100-continue",
+        options=options,
+        lines=[],
+    )
 
 
 def _refuse_line(head: bytes) -> RefusedError:
@@ -253,10 +189,10 @@ def _from_absolute(method: bytes, target: bytes, fields: RequestFields) -> Reque
     return RequestHead(method, path if path.startswith(b"/") else b"/" + path, told)
 
 
-def _request_length(special: dict[bytes, bytes], http11: bool) -> int:
-    coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
+def _length(special: dict[bytes, bytes], http11: bool) -> int:
+    coding, length = special.get(b"transfer-encoding"), length_of(special)
     if coding is None:
-        return 0 if length is None else _number(length, 400)
+        return length or 0
     if length is not None:
         raise RefusedError(400, "both Content-Length and Transfer-Encoding are present")
     if not http11:
@@ -264,39 +200,6 @@ def _request_length(special: dict[bytes, bytes], http11: bool) -> int:
     if coding.lower() != b"chunked":
         raise RefusedError(501, "the only transfer coding is chunked")
     return -1
-
-
-def _response_length(special: dict[bytes, bytes], http11: bool) -> int | None:
-    coding, length = special.get(b"transfer-encoding"), special.get(b"content-length")
-    number = None if length is None else _number(length, 503)
-    if coding is None:
-        return number
-    if coding.lower() != b"chunked" or not http11:
-        raise RefusedError(503, "the answer's transfer coding is unknown")
-    return -1
-
-
-def _number(text: bytes, status: int) -> int:
-    if _LENGTH.fullmatch(text) is None:
-        raise RefusedError(status, "Content-Length is not a number")
-    return int(text)
-
-
-def _connection_options(special: dict[bytes, bytes]) -> frozenset[bytes]:
-    value = special.get(b"connection")
-    return _options(value) if value else _NO_OPTIONS
-
-
-@lru_cache(maxsize=64)
-def _options(value: bytes) -> frozenset[bytes]:
-    return frozenset(item.strip(b" \t") for item in value.lower().split(b","))
-
-
-def _without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
-    """Drop the fields that the Connection header declares to be for this hop only (RFC 9110 7.6.1)."""
-    if names <= _PLAIN_OPTIONS:
-        return lines
-    return [line for line in lines if line.partition(b":")[0].lower() not in names]
 
 
 def _upgrade(special: dict[bytes, bytes], options: frozenset[bytes]) -> bytes:

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from router.answer import ResponseHead
 from router.body import Body, body_of
 from router.forward import interim_bytes, response_bytes, switching_bytes
-from router.head import RequestFields, RequestHead, ResponseHead
+from router.head import RequestFields, RequestHead
 from router.ports import Client
 from router.upstream import UpstreamConnection
 

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from router.answer import ResponseHead
 from router.forward import Sender
-from router.head import ResponseHead
 
 
 class Receiver(Protocol):

@@ -3,9 +3,10 @@
 import asyncio
 from typing import cast
 
+from router.answer import ResponseHead, parse_response
 from router.body import Body, body_of
 from router.errors import RefusedError
-from router.head import END, ResponseHead, parse_response
+from router.head import END
 from router.options import Limits
 from router.ports import Receiver
 
@@ -95,8 +96,14 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             self.close()
             return
+        self._received = True
         try:
-            self._read(receiver, data)
+            if self.tunnel:
+                receiver.answer_data(data)
+            elif self._body is not None:
+                self._read_body(receiver, self._body, data)
+            else:
+                self._read_heads(receiver, self._buffer + data if self._buffer else data)
         except RefusedError:
             self.close()
             receiver.upstream_malformed()
@@ -133,15 +140,6 @@ class UpstreamConnection(asyncio.Protocol):
         if self.receiver is not None:
             self.receiver.upstream_writable(writable=True)
 
-    def _read(self, receiver: Receiver, data: bytes) -> None:
-        self._received = True
-        if self.tunnel:
-            receiver.answer_data(data)
-        elif self._body is None:
-            self._read_heads(receiver, self._buffer + data if self._buffer else data)
-        else:
-            self._read_body(receiver, self._body, data)
-
     def _read_heads(self, receiver: Receiver, data: bytes) -> None:
         while self._body is None:
             end = data.find(END)
@@ -154,8 +152,8 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[end + len(END) :]
             self._buffer = b""
             if head.status >= 200:
-                if head.length is not None and head.length == len(data):
-                    receiver.answer_whole(head, data, reusable=head.keep_alive)
+                if head.length == len(data):
+                    receiver.answer_whole(head, data, reusable=head.framing.keep_alive)
                     return
                 self._head, self._body = head, body_of(head.length)
             receiver.answer_head(head)
@@ -173,4 +171,4 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.answer_data(content)
         if body.complete and self.receiver is receiver:
             assert self._head is not None
-            receiver.answer_end(reusable=self._head.keep_alive and not rest)
+            receiver.answer_end(reusable=self._head.framing.keep_alive and not rest)
