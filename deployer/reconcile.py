@@ -3,9 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any
 
 from deployer.agenda import Agenda
 from deployer.backoff import Backoff
@@ -193,7 +192,7 @@ class Reconciler:
     def _retire(self, app_id: str, manifest: Manifest | None, strangers: Sequence[Instance]) -> None:
         patience = Patience.of(manifest) if manifest else Patience()
         retirement = Retirement(self._engine, self._table, app_id, patience, serving=(), leaving=strangers)
-        self._in_background(f"retire/{app_id}", app_id, self._finish(app_id, retirement))
+        self._in_background(f"retire/{app_id}", app_id, lambda: self._finish(app_id, retirement))
 
     async def _finish(self, app_id: str, retirement: Retirement) -> None:
         for problem in await retirement.finish():
@@ -205,7 +204,7 @@ class Reconciler:
         if wait > 0:
             self._agenda.mark_in(instance.app_id, wait)
             return
-        self._in_background(instance.id, instance.app_id, self._restart_unhealthy(instance, patience))
+        self._in_background(instance.id, instance.app_id, lambda: self._restart_unhealthy(instance, patience))
 
     async def _restart_unhealthy(self, instance: Instance, patience: Patience) -> None:
         self._backoff.tried(instance.id)
@@ -214,15 +213,14 @@ class Reconciler:
         await self._engine.restart(instance, patience.to_stop(instance))
         await self._monitors.forget(instance)
 
-    def _in_background(self, key: str, app_id: str, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, key: str, app_id: str, work: Callable[[], Awaitable[None]]) -> None:
         if key in self._background:
-            work.close()
             return
         self._background[key] = asyncio.create_task(self._guarded(key, app_id, work))
 
-    async def _guarded(self, key: str, app_id: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, key: str, app_id: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except Exception as error:
             log.warning("repairing %s: %s", app_id, error, exc_info=not isinstance(error, EngineError))
         finally:

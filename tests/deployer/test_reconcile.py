@@ -1,7 +1,9 @@
 """The reconciler on the engine in memory: crashes, back-off, an engine or a router that is away, strangers."""
 
 import asyncio
+import gc
 import random
+import warnings
 
 import pytest
 from deployer_world import APP, Visitor, World, eventually, kill
@@ -201,6 +203,20 @@ async def test_one_offs_of_a_dead_control_plane_are_swept(world: World) -> None:
     revived.start()
     async with world.reconciling():
         await eventually(lambda: world.everything == [])
+
+
+async def test_background_work_that_never_began_is_left_without_a_trace(world: World) -> None:
+    """A server that stops at that moment; a coroutine that nobody awaits is an error at its collection."""
+    control = await world.live(world.manifest(1))
+    del world.desired.manifests[APP]
+    await control.reconciler.converge(APP)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        await control.reconciler.close()
+        del control
+        gc.collect()
+    assert [str(each.message) for each in caught] == []
+    assert world.running == ["v1 web.1"]
 
 
 # Chaos
