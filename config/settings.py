@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     ssh_port: int = Field(default=2222, ge=0, le=65535, description="SSH port; 0 picks a free one.")
     http_port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 picks a free one.")
     https_port: int | None = Field(default=None, ge=0, le=65535, description="HTTPS port; off unless set.")
-    engine: Literal["docker", "ecs", "memory"] = Field(default="docker", description="Where apps run.")
+    engine: Literal["docker", "ecs", "memory"] = Field(
+        default="docker", description="Where apps run; memory simulates them."
+    )
     docker_socket: Path = Field(
         default=Path("/var/run/docker.sock"), description="Unix socket of the Docker engine."
     )

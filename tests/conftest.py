@@ -1,5 +1,6 @@
 """What holds for all tests: those that need a container engine fail or are skipped loudly without one."""
 
+import gc
 import os
 import socket
 from collections.abc import Iterator
@@ -43,6 +44,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(reason, pytrace=False)
     stash[SKIPPED] = stash.get(SKIPPED, 0) + 1
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left() -> Iterator[None]:
+    """What a file's tests leave unclosed fails there, and not in another file's test that runs when it is collected."""
+    yield
+    gc.collect()
 
 
 @pytest.hookimpl(wrapper=True)
