@@ -1,6 +1,7 @@
 """Agenda, back-off, diff, address pool and retirement by themselves."""
 
 import asyncio
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
@@ -13,7 +14,7 @@ from deployer.agenda import Agenda
 from deployer.backoff import FORGOTTEN_AFTER, Backoff
 from deployer.diff import compare
 from deployer.manifest import Manifest, Process
-from deployer.memory import ProgramError, parse
+from deployer.memory import Machine, MemoryEngine, ProgramError, parse
 from deployer.ports import Address, EngineError, Instance
 from deployer.retirement import Patience, Retirement
 
@@ -225,3 +226,18 @@ def test_a_program_is_read_from_json() -> None:
 def test_what_is_no_program_is_refused(text: str) -> None:
     with pytest.raises(ProgramError, match="not a program"):
         parse(text)
+
+
+# Scale
+
+
+async def test_thousands_of_instances_cost_neither_tasks_nor_a_search_for_addresses() -> None:
+    engine = MemoryEngine(Machine(), "server", IPv4Network("127.128.0.0/16"))
+    before = asyncio.all_tasks()
+    for number in range(300):
+        app = replace(manifest(0, 10), app_id=str(number))
+        for instance in range(1, 11):
+            await engine.start(app, app.processes[1], instance)
+    assert asyncio.all_tasks() == before
+    assert len(await engine.list()) == 3000
+    assert [item.name for item in await engine.list("7")] == [f"worker.{n}" for n in range(1, 11)]
