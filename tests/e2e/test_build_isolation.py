@@ -130,11 +130,7 @@ def test_a_secret_shows_in_no_process_image_or_file_of_the_server(server: Server
     step = "RUN --mount=type=secret,id=app-env . /run/secrets/app-env; echo up; test -n $API_TOKEN; sleep 8; true"
     work.commit(dockerfile(f"FROM {STACK}", "COPY . .", step))
     push = Push(server, work, "discreet")
-    import time
-
-    time.sleep(15)
-    print("OUT", push.output)
-    eventually(lambda: up(push), 1)
+    eventually(lambda: up(push), 60)
     assert command_lines("/run/secrets/app-env")
     assert command_lines(value) == []
     assert push.code == 0, push.output
