@@ -63,6 +63,14 @@ def host_options(resources: Resources, *, init: bool) -> dict[str, Any]:
     }
 
 
+def cgroup_parent(unit: str, driver: str) -> str:
+    """A systemd slice as the engine's driver wants it: by name, or as the path that systemd gives it."""
+    if driver == "systemd":
+        return unit
+    parts = unit.removesuffix(".slice").split("-")
+    return "".join("/" + "-".join(parts[: number + 1]) + ".slice" for number in range(len(parts)))
+
+
 def instance(
     inspected: Mapping[str, Any], network: str, restarts: int, last_exit: Exit | None = None
 ) -> Instance:

@@ -49,13 +49,21 @@ class DockerEngine:
     """Containers of one server on one machine. Those of other servers on the same engine are never touched."""
 
     def __init__(
-        self, socket: Path, server: str, network: IPv4Network, *, leaving: Leaving | None = None
+        self,
+        socket: Path,
+        server: str,
+        network: IPv4Network,
+        *,
+        leaving: Leaving | None = None,
+        cgroup_parent: str | None = None,
     ) -> None:
         self._server = server
         self._leaving = leaving or nobody
         self._subnet = network
         self._network = f"cygni-{server}"
         self._network_ready = False
+        self._slice = cgroup_parent
+        self._parent: str | None = None
         self._client: docker.APIClient | None = None
         self._url = f"unix://{socket}"
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
@@ -125,7 +133,7 @@ class DockerEngine:
     ) -> tuple[str, str]:
         """Return the container's id and its address."""
         await self._ensure_network()
-        init = await self._needs_init(manifest.image)
+        init, parent = await self._needs_init(manifest.image), await self._cgroup_parent()
         async with self._placing:
             address = self._pool.take()
             made = await self._call(
@@ -136,7 +144,9 @@ class DockerEngine:
                     labels=labels,
                     environment=containers.environment(manifest),
                     host_config=api.create_host_config(
-                        network_mode=self._network, **containers.host_options(resources, init=init)
+                        network_mode=self._network,
+                        cgroup_parent=parent,
+                        **containers.host_options(resources, init=init),
                     ),
                     networking_config=_join(api, self._network, address),
                 )
@@ -151,6 +161,12 @@ class DockerEngine:
             entrypoint = found["Config"].get("Entrypoint") or [""]
             self._inits[image] = not entrypoint[0].endswith(("tini", "dumb-init", "/init"))
         return self._inits[image]
+
+    async def _cgroup_parent(self) -> str | None:
+        if self._slice is not None and self._parent is None:
+            info = await self._call(lambda api: api.info())
+            self._parent = containers.cgroup_parent(self._slice, info["CgroupDriver"])
+        return self._parent
 
     async def _ensure_network(self) -> None:
         async with self._placing:

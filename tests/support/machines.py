@@ -47,7 +47,7 @@ class Recipe:
     @property
     def tag(self) -> str:
         """Named by its content, so that it is made once."""
-        content = hashlib.sha256(repr((self.packages, self._hooks(), apt.options())).encode())
+        content = hashlib.sha256(repr(self._bootstrap()).encode())
         for file in self.certificates:
             content.update(file.read_bytes())
         return f"cygni-machine/{self.suite}:{content.hexdigest()[:16]}"
@@ -160,11 +160,13 @@ class Machine:
         about = {"user": user, "workdir": cwd, "environment": {"HOME": home, "USER": user, **(env or {})}}
         made = api.exec_create(self._container.id, list(words), **about)["Id"]
         output = []
-        for chunk in api.exec_start(made, stream=True):
-            output.append(chunk)
-            if show:
-                sys.stdout.write(chunk.decode(errors="replace"))
-                sys.stdout.flush()
+        # The SDK's `exec_start` leaves its connection open.
+        with api._post_json(api._url("/exec/{0}/start", made), data={"Tty": False}, stream=True) as answer:
+            for chunk in api._multiplexed_response_stream_helper(answer):
+                output.append(chunk)
+                if show:
+                    sys.stdout.write(chunk.decode(errors="replace"))
+                    sys.stdout.flush()
         text = b"".join(output).decode(errors="replace")
         code = api.exec_inspect(made)["ExitCode"]
         assert not check or code == 0, f"{' '.join(words)}: exit code {code}\n{text[-6000:]}"
