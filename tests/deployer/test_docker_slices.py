@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployer.docker.containers import cgroup_parent
+from deployer.docker.slices import Slice, cgroup_parent
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,7 @@ from deployer.docker.containers import cgroup_parent
 )
 def test_a_slice_is_named_or_spelled_out(unit: str, driver: str, wanted: str) -> None:
     assert cgroup_parent(unit, driver) == wanted
+
+
+def test_without_a_slice_the_engine_is_not_asked() -> None:
+    assert Slice(None).parent(None) is None
