@@ -26,6 +26,7 @@ ENGINE_DISK = "/var/lib/docker"  # overlays do not nest: this one is a volume
 LABEL = "cygni.machine"
 PERSON = "person"
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+NO_MODULES = "systemctl mask systemd-modules-load.service"  # the kernel is the host's
 UBUNTU = ("jammy", "noble")
 UBUNTU_KEYRING = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
 
@@ -130,7 +131,7 @@ class Machine:
         about |= {"MaskedPaths": [], "ReadonlyPaths": []}  # the engine inside writes to /proc/sys
         made = api.create_container(
             image,
-            ["/sbin/init"] if systemd else ["sleep", "infinity"],
+            init_command() if systemd else ["sleep", "infinity"],
             volumes=[*disks, ENGINE_DISK],
             stop_signal="SIGRTMIN+3" if systemd else "SIGKILL",
             labels={LABEL: "container"},
@@ -206,6 +207,13 @@ class Machine:
     def remove(self) -> None:
         """End it and drop its disk."""
         self._container.remove(force=True, v=True)
+
+
+def init_command() -> list[str]:
+    """systemd on the host's cgroups. Newer ones take those of version 1 only when told to, as a kernel would."""
+    unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+    legacy = ["systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+    return ["/sbin/init", *([] if unified else legacy)]
 
 
 def booted(machine: Machine, limit: float = 60) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from machines import SYSTEMD, Answer, Machine, Recipe
+from machines import NO_MODULES, SYSTEMD, Answer, Machine, Recipe
 from tests_support import PUSH_LIMIT, Completed, Repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,7 @@ RECIPE = Recipe(
     ),
     # As the engine does by itself where cgroups are of version 2.
     commands=(
+        NO_MODULES,
         "mkdir -p /etc/docker",
         'echo \'{\\"exec-opts\\": [\\"native.cgroupdriver=systemd\\"]}\' >/etc/docker/daemon.json',
     ),
@@ -35,9 +36,10 @@ class Site:
 
     machine: Machine
     key: Path
+    source: str = SOURCE
 
     def install(self, *options: str) -> Answer:
-        return self.machine.run("./install.sh", "--yes", *options, cwd=SOURCE)
+        return self.machine.run("./install.sh", "--yes", *options, cwd=self.source)
 
     def systemctl(self, *words: str) -> str:
         return self.machine.run("systemctl", *words).output.strip()
