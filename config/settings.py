@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     router_workers: int | None = Field(
         default=None, ge=1, le=64, description="Router processes; one a core unless set."
     )
+    router: Literal["child", "service"] = Field(
+        default="child",
+        description="Who starts the router: `cygni serve`, or a service of its own that is waited for.",
+    )
     extra_ca: tuple[Path, ...] | None = Field(
         default=None,
         description="Certificates that stacks, builds and apps trust besides Debian's; "
@@ -51,6 +55,11 @@ class Settings(BaseSettings):
     )
     network: IPv4Network = Field(
         default=IPv4Network("10.213.0.0/16"), description="Subnet of the bridge that app containers share."
+    )
+    cgroup_parent: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9-]*\.slice$",
+        description="systemd slice that app containers run in, such as `cygni-apps.slice`; the engine's own unless set.",
     )
     build_timeout: float = Field(default=900, gt=0, description="Seconds a build may take.")
     build_memory: int = Field(

@@ -20,6 +20,7 @@ from buildpacks.stacks.stack import Stacks
 from buildpacks.stacks.suites import Suites
 from config import Settings
 from config.certificates import extra_certificates
+from config.service import ServiceManager, inherited
 from cygni import messages
 from cygni.builds import Builds
 from cygni.collecting import LogCollection
@@ -188,7 +189,13 @@ async def _make_backend(
     settings: Settings, identity: str, leaving: Leaving, stack: AsyncExitStack
 ) -> Backend:
     if settings.engine == "docker":
-        engine = DockerEngine(settings.docker_socket, identity, settings.network, leaving=leaving)
+        engine = DockerEngine(
+            settings.docker_socket,
+            identity,
+            settings.network,
+            leaving=leaving,
+            cgroup_parent=settings.cgroup_parent,
+        )
         stack.push_async_callback(engine.close)
         builder = BuildKitBuilder(settings.docker_socket, slots=settings.build_slots)
         stack.push_async_callback(builder.close)
@@ -299,7 +306,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartError: another server uses the state directory, or a part cannot start.
     """
-    stop = asyncio.Event()
+    manager, stop = ServiceManager(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -309,7 +316,11 @@ async def serve(settings: Settings) -> None:
             platform = await build(settings, stack)
             await _start(platform, stack)
             log.info("serving", ssh=platform.ssh.port, http=platform.router_client.http_port)
+            manager.ready()
+            alive = asyncio.create_task(manager.keep_alive())
+            stack.callback(alive.cancel)
             await stop.wait()
+            manager.stopping()
             log.info("stopping")
 
 
@@ -330,7 +341,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     stack.push_async_callback(platform.worker.stop, STOP_GRACE)
     await platform.control.start()
     stack.push_async_callback(platform.control.close)
-    await platform.ssh.start()
+    await platform.ssh.start(next(iter(inherited()), None))
     stack.push_async_callback(platform.ssh.close, STOP_GRACE)
     _write_ports(platform)
     stack.callback(port_file(platform.settings.data).unlink, missing_ok=True)

@@ -93,11 +93,14 @@ class RouterProcess:
         self._child: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Connect to the running router, or start one and connect.
+        """Connect to the running router, or start one and connect; one with a service of its own is waited for.
 
         Raises:
             RouterUnavailableError: it did not come up in time.
         """
+        if self._settings.router == "service":
+            await self._client.connect(START_LIMIT)
+            return
         with suppress(RouterUnavailableError):
             await self._client.connect(ADOPT_LIMIT)
             log.info("router adopted", pid=self._client.pid)

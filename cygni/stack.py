@@ -1,10 +1,14 @@
 """`cygni stack:build [SUITE…]`: make the base images now, as root, instead of during the first push."""
 
+import sys
 from collections.abc import Sequence
 
+from buildpacks.buildkit.client import EngineUnavailableError
 from buildpacks.plan import STACKS
+from buildpacks.stacks.stack import StackError
 from config import load
 from cygni.app import make_stacks
+from cygni.output import PROBLEM
 
 
 async def build(words: Sequence[str]) -> int:
@@ -14,10 +18,11 @@ async def build(words: Sequence[str]) -> int:
         for suite in suites:
             try:
                 stack = stacks.of(suite)
-            except ValueError as error:
-                await _say(f" !     {error}")
+                images = await (stack.rebuild(_say) if "--force" in words else stack.ensure(_say))
+            except (ValueError, StackError, EngineUnavailableError) as error:
+                for line in str(error).splitlines():
+                    print(f"{PROBLEM}{line}", file=sys.stderr)  # noqa: T201 - this is a command line program
                 return 1
-            images = await (stack.rebuild(_say) if "--force" in words else stack.ensure(_say))
             await _say(f"{images.build}, {images.run}")
     return 0
 

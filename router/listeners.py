@@ -1,13 +1,12 @@
-"""Listening sockets: taken from systemd (sd_listen_fds(3)) or opened here, then inherited by every worker."""
+"""Listening sockets: taken from the service manager or opened here, then inherited by every worker."""
 
 import contextlib
-import os
 import socket
 from collections.abc import MutableMapping
 
+from config.service import inherited
 from router.errors import RouterUnavailableError
 
-_FIRST_DESCRIPTOR = 3
 _BACKLOG = 4_096
 
 
@@ -18,22 +17,6 @@ def obtain(bind: str, port: int, environment: MutableMapping[str, str]) -> list[
         RouterUnavailableError: the address is in use, unknown or not ours.
     """
     return inherited(environment) or opened(bind, port)
-
-
-def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """Take over descriptors passed by a service manager; the variables are removed, as the protocol asks."""
-    pid = environment.pop("LISTEN_PID", "")
-    count = environment.pop("LISTEN_FDS", "0")
-    environment.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not count.isdigit():
-        return []
-    sockets = [
-        socket.socket(fileno=number) for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count))
-    ]
-    for item in sockets:
-        item.setblocking(False)
-        item.set_inheritable(False)
-    return sockets
 
 
 def opened(bind: str, port: int) -> list[socket.socket]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import uvloop
 
+from config.service import ServiceManager
 from router import feed, listeners, store
 from router.control import ControlServer
 from router.options import RouterOptions
@@ -34,14 +35,15 @@ async def serve(options: RouterOptions) -> None:
     with contextlib.ExitStack() as undo:
         for item in sockets:
             undo.callback(item.close)
-        await _Router(options, sockets).serve()
+        await _Router(options, sockets, ServiceManager()).serve()
 
 
 class _Router:
     """Wires the parts of the parent process and runs them."""
 
-    def __init__(self, options: RouterOptions, sockets: list[socket.socket]) -> None:
+    def __init__(self, options: RouterOptions, sockets: list[socket.socket], manager: ServiceManager) -> None:
         self._options = options
+        self._manager = manager
         self._sockets = sockets
         self._port = listeners.port_of(sockets[0])
         self._count = options.workers or len(os.sched_getaffinity(0))
@@ -72,6 +74,7 @@ class _Router:
                 await asyncio.gather(*helpers, return_exceptions=True)
 
     async def _stop(self) -> None:
+        self._manager.stopping()
         for item in self._sockets:
             item.close()
         if self._control.replaced():
@@ -90,6 +93,7 @@ class _Router:
             self._options.port_file.write_text(f"{self._port}\n")
         sys.stdout.write(f"router listening http={self._options.bind}:{self._port} workers={self._count}\n")
         sys.stdout.flush()
+        self._manager.ready()
 
 
 async def _first(stopped: asyncio.Event, helpers: list[asyncio.Task[None]]) -> None:

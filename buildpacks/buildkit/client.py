@@ -14,7 +14,7 @@ import aiohttp
 
 DEFAULT_SOCKET = Path("/var/run/docker.sock")
 _OLDEST = (1, 39)  # the first with BuildKit as `version=2` of a build
-_NEWEST = (1, 43)  # the newest whose answers were read; an engine offers its older ones too
+_NEWEST = (1, 44)  # the newest whose answers were read, and the oldest that Docker 29 speaks
 _CONNECT_SECONDS = 5.0
 _CALL_SECONDS = 60.0
 _ERROR_BYTES = 64 << 10

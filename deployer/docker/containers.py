@@ -48,7 +48,7 @@ def environment(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def host_options(resources: Resources, *, init: bool) -> dict[str, Any]:
+def host_options(resources: Resources, parent: str | None = None, *, init: bool) -> dict[str, Any]:
     """Limits and hardening, as the SDK's `create_host_config` takes them."""
     return {
         "cap_drop": ["ALL"],
@@ -59,6 +59,7 @@ def host_options(resources: Resources, *, init: bool) -> dict[str, Any]:
         "cpu_shares": resources.cpu_shares,
         "nano_cpus": round(resources.cpus * 1e9) if resources.cpus else None,
         "init": init or None,
+        "cgroup_parent": parent,
         "log_config": {"Type": "json-file", "Config": {"max-size": LOG_BYTES, "max-file": LOG_FILES}},
     }
 
@@ -115,3 +116,9 @@ def moment(text: str) -> datetime | None:
     if not text or text == _NO_TIME:
         return None
     return datetime.fromisoformat(_FRACTION.sub(r".\1", text)).astimezone(UTC)
+
+
+def image(api: Any, image: str) -> dict[str, Any]:
+    """The SDK's method has no annotations."""
+    found: dict[str, Any] = api.inspect_image(image)
+    return found

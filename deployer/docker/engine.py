@@ -19,6 +19,7 @@ import structlog
 from deployer.addresses import AddressPool
 from deployer.docker import cgroups, containers, sockets
 from deployer.docker.absence import no_answer
+from deployer.docker.slices import Slice
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
 from deployer.ports import (
@@ -49,13 +50,20 @@ class DockerEngine:
     """Containers of one server on one machine. Those of other servers on the same engine are never touched."""
 
     def __init__(
-        self, socket: Path, server: str, network: IPv4Network, *, leaving: Leaving | None = None
+        self,
+        socket: Path,
+        server: str,
+        network: IPv4Network,
+        *,
+        leaving: Leaving | None = None,
+        cgroup_parent: str | None = None,
     ) -> None:
         self._server = server
         self._leaving = leaving or nobody
         self._subnet = network
         self._network = f"cygni-{server}"
         self._network_ready = False
+        self._slice = Slice(cgroup_parent)
         self._client: docker.APIClient | None = None
         self._url = f"unix://{socket}"
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
@@ -125,7 +133,7 @@ class DockerEngine:
     ) -> tuple[str, str]:
         """Return the container's id and its address."""
         await self._ensure_network()
-        init = await self._needs_init(manifest.image)
+        init, parent = await self._needs_init(manifest.image), await self._call(self._slice.parent)
         async with self._placing:
             address = self._pool.take()
             made = await self._call(
@@ -136,7 +144,7 @@ class DockerEngine:
                     labels=labels,
                     environment=containers.environment(manifest),
                     host_config=api.create_host_config(
-                        network_mode=self._network, **containers.host_options(resources, init=init)
+                        network_mode=self._network, **containers.host_options(resources, parent, init=init)
                     ),
                     networking_config=_join(api, self._network, address),
                 )
@@ -147,7 +155,7 @@ class DockerEngine:
     async def _needs_init(self, image: str) -> bool:
         """An image that starts with an init of its own gets none from us: two would only warn."""
         if image not in self._inits:
-            found = await self._call(lambda api: _image(api, image))
+            found = await self._call(lambda api: containers.image(api, image))
             entrypoint = found["Config"].get("Entrypoint") or [""]
             self._inits[image] = not entrypoint[0].endswith(("tini", "dumb-init", "/init"))
         return self._inits[image]
@@ -387,9 +395,3 @@ class _GoneError(EngineError):
 def _join(api: Any, network: str, address: str) -> Any:
     """The SDK's annotations of this call are wrong."""
     return api.create_networking_config({network: api.create_endpoint_config(ipv4_address=address)})
-
-
-def _image(api: Any, image: str) -> dict[str, Any]:
-    """The SDK's method has no annotations."""
-    found: dict[str, Any] = api.inspect_image(image)
-    return found
