@@ -170,6 +170,8 @@ async def test_a_stopped_one_ends_for_whoever_is_joined(door: Reception, shop: A
     stopped = await door.command("run:stop", "-a", "shop", "run.1")
     assert "Stopping run.1 of shop... done" in stopped.err
     assert await asyncio.wait_for(process.wait(), 30) == 0  # the simulated program ends well on SIGTERM
+    await door.services.one_offs.detached(shop, Wish(("wait",), "ann"))
+    assert "Stopping run.1 of shop... done" in (await door.command("ps:stop", "-a", "shop", "run.1")).err
     again = await door.command("run:stop", "-a", "shop", "run.1")
     assert again.code == 1
     assert "shop has no one-off process 'run.1'. There are none." in again.err

@@ -113,6 +113,7 @@ async def test_a_terminal_has_the_windows_size_follows_it_and_ctrl_c_interrupts(
         await ann.sees("sleep 60")
         ann.type("\x03")
         await ann.sees("^C")
+        await ann.sees("$ ")
         ann.type("echo still here $((40+2))\r")
         await ann.sees("still here 42")
         ann.type("exit 5\r")
@@ -273,6 +274,7 @@ async def test_the_servers_own_shell_has_a_terminal_too(place: Server) -> None:
         await ann.sees("sleep 60")
         ann.type("\x03")
         await ann.sees("^C")
+        await ann.sees("$ ")
         ann.type("exit 6\r")
         assert await ann.ended() == 6
 
