@@ -34,3 +34,8 @@ def client(environment: Mapping[str, str] = os.environ) -> Client:
 def _state_here() -> Path | None:
     here = Path.cwd()
     return next((path for path in (here, *here.parents) if (path / "cygni.db").exists()), None)
+
+
+def terminal_kind() -> str:
+    """What this process's terminal is called."""
+    return os.environ.get("TERM", "")

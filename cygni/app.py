@@ -36,6 +36,7 @@ from cygni.keys import Keys, UsedKeys
 from cygni.lanes import DeployLane
 from cygni.logs import BuildLogs, LogStore
 from cygni.manifests import Desired, Manifests
+from cygni.oneoffs import OneOffs
 from cygni.operations import Operations
 from cygni.permissions import Permissions
 from cygni.pipeline import Pipeline
@@ -117,6 +118,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         engine=backend.engine,
         permissions=permissions,
         disk=disk,
+        one_offs=OneOffs(state.store, deployment.manifests, backend.engine, collection, deployment.report),
     )
     slots = PushSlots()
     housekeeping = Housekeeping(state.store, state.repositories, slots, releases, state.logs)
@@ -335,6 +337,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
         tasks.create_task(platform.reconciler.run()),
         tasks.create_task(platform.collection.run()),
         tasks.create_task(platform.housekeeping.run()),
+        tasks.create_task(platform.services.one_offs.run()),
         tasks.create_task(platform.worker.run()),
     ]
     stack.callback(_cancel, running)

@@ -27,6 +27,11 @@ class LogCollection:
         """Collect from this engine, which in its turn calls `last_lines` before it removes an instance."""
         self._parts = engine, Collector(engine, self._logs)
 
+    async def track(self, instance: Instance) -> None:
+        """Follow an instance that the engine does not list: a one-off that nobody is joined to."""
+        assert self._parts is not None, "follow an engine first"
+        await self._parts[1].track(instance)
+
     async def last_lines(self, instance: Instance) -> None:
         """Have the log complete before an ended instance is removed; a disk that refuses holds nothing up."""
         if self._parts is None:

@@ -1,8 +1,9 @@
 """The control socket: the server's own shell runs commands in the running server, as the state's owner.
 
-One connection is one command. The client sends a JSON line `{"words": […]}`, then frames of input; the server
-answers with frames of output and one of the exit code. A frame is a type byte, a length (4 bytes, big endian)
-and that many bytes. A client's frame of length 0 is the end of its input.
+One connection is one command. The client sends a JSON line `{"words": […]}`, with a `terminal` of kind, columns and
+rows where it has one to give, then frames of input, new sizes and signals; the server answers with frames of output
+and one of the exit code. A frame is a type byte, a length (4 bytes, big endian) and that many bytes. A client's frame
+of input of length 0 is the end of its input. A client that closes its connection has left: its command is cancelled.
 """
 
 import asyncio
@@ -11,17 +12,25 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from config.client import terminal_kind
+from cygni import local_terminal
 from cygni.commands import EXIT_FAILED, Ends
+from gitserver.ports import Terminal
+from gitserver.terminal import TerminalState
 
-INPUT, OUTPUT, ERRORS, EXIT = range(4)
+INPUT, OUTPUT, ERRORS, EXIT, RESIZE, SIGNAL = range(6)
+SIZE = struct.Struct("!HH")
 HEADER = struct.Struct("!BI")
 CREDENTIALS = struct.Struct("3i")
 FRAME_LIMIT = 1 << 20
 HELLO_LIMIT = 10.0
+QUEUED_FRAMES = 16
+EXIT_INTERRUPTED = 130
 
 Run = Callable[[Sequence[str], Ends], Awaitable[int]]
 
@@ -31,26 +40,63 @@ class NotServingError(Exception):
 
 
 class _ServerEnds:
-    """A command's ends on the server's side of a connection."""
+    """A command's ends on the server's side of a connection. `pump` must run for anything to arrive."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._input: asyncio.Queue[bytes] = asyncio.Queue(QUEUED_FRAMES)
         self._rest = b""
         self._ended = False
+        self.state = TerminalState()
+
+    async def pump(self) -> None:
+        """Take what the client sends; returns when it has left."""
+        while True:
+            try:
+                kind, length = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+                data = await self._reader.readexactly(min(length, FRAME_LIMIT))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            await self._take(kind, data)
+
+    async def _take(self, kind: int, data: bytes) -> None:
+        if kind == RESIZE and len(data) == SIZE.size:
+            self.state.resize(*SIZE.unpack(data))
+        elif kind == SIGNAL:
+            self.state.signal(data.decode(errors="replace"))
+        elif kind == INPUT and not data:
+            await self._input.put(b"")
+        elif kind == INPUT:
+            typed, ended = self.state.typed(data)
+            for piece in [typed] * bool(typed) + [b""] * ended:
+                await self._input.put(piece)
 
     async def read(self, limit: int) -> bytes:
         if not self._rest and not self._ended:
-            _, self._rest = await read_frame(self._reader)
+            self._rest = await self._input.get()
             self._ended = not self._rest
         data, self._rest = self._rest[:limit], self._rest[limit:]
         return data
 
     async def out(self, data: bytes) -> None:
-        await write_frame(self._writer, OUTPUT, data)
+        await write_frame(self._writer, OUTPUT, self.state.shown(data))
 
     async def err(self, data: bytes) -> None:
-        await write_frame(self._writer, ERRORS, data)
+        await write_frame(self._writer, ERRORS, self.state.shown(data))
+
+    @property
+    def terminal(self) -> Terminal | None:
+        return self.state.current
+
+    def take_terminal(self) -> Terminal | None:
+        return self.state.take()
+
+    async def resized(self) -> Terminal:
+        return await self.state.resized()
+
+    async def signalled(self) -> str:
+        return await self.state.signalled()
 
 
 async def read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -107,8 +153,12 @@ class ControlServer:
             if _peer(writer) not in {0, os.getuid()}:
                 return
             line = await asyncio.wait_for(reader.readline(), HELLO_LIMIT)
-            words = [str(word) for word in json.loads(line)["words"]] or ["help"]
-            code = await self._run(words, _ServerEnds(reader, writer))
+            hello = json.loads(line)
+            words = [str(word) for word in hello["words"]] or ["help"]
+            ends = _ServerEnds(reader, writer)
+            if terminal := hello.get("terminal"):
+                ends.state.grant(str(terminal["kind"]), int(terminal["columns"]), int(terminal["rows"]))
+            code = await self._run_while_there(words, ends)
             await write_frame(writer, EXIT, bytes([code & 0xFF]))
         except (ValueError, KeyError, TypeError, TimeoutError, ConnectionError):
             return
@@ -116,6 +166,21 @@ class ControlServer:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+    async def _run_while_there(self, words: Sequence[str], ends: _ServerEnds) -> int:
+        """Run a command; a client that leaves, or types Ctrl-C at one that left it the terminal, ends it."""
+        command = asyncio.ensure_future(self._run(words, ends))
+        helpers = {
+            asyncio.ensure_future(ends.pump()),
+            asyncio.ensure_future(ends.state.interrupted.wait()),
+        }
+        try:
+            await asyncio.wait({command, *helpers}, return_when=asyncio.FIRST_COMPLETED)
+            return command.result() if command.done() else EXIT_INTERRUPTED
+        finally:
+            for task in (command, *helpers):
+                task.cancel()
+            await asyncio.gather(command, *helpers, return_exceptions=True)
 
 
 def _peer(writer: asyncio.StreamWriter) -> int:
@@ -125,8 +190,13 @@ def _peer(writer: asyncio.StreamWriter) -> int:
     return int(uid)
 
 
-async def call(path: Path, words: Sequence[str]) -> int:
+async def call(path: Path, words: Sequence[str], *, give_terminal: bool = False) -> int:
     """Run a command in the server behind `path`, joined to this process's standard streams.
+
+    Args:
+        path: the control socket.
+        words: the command line.
+        give_terminal: whether the command may take this process's terminal over, if it has one.
 
     Raises:
         NotServingError: nobody listens there.
@@ -136,17 +206,46 @@ async def call(path: Path, words: Sequence[str]) -> int:
     except (FileNotFoundError, ConnectionError, PermissionError) as error:
         raise NotServingError(str(error)) from None
     try:
+        if give_terminal and local_terminal.here():
+            return await _call_with_terminal(reader, writer, words)
         writer.write(json.dumps({"words": list(words)}).encode() + b"\n")
-        feed = asyncio.create_task(_feed_input(writer))
-        try:
-            return await _show(reader)
-        finally:
-            feed.cancel()
-            await asyncio.gather(feed, return_exceptions=True)
+        return await _converse(reader, _feed_input(writer))
     finally:
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
+
+
+async def _call_with_terminal(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, words: Sequence[str]
+) -> int:
+    columns, rows = local_terminal.size()
+    terminal = {"kind": terminal_kind(), "columns": columns, "rows": rows}
+    writer.write(json.dumps({"words": list(words), "terminal": terminal}).encode() + b"\n")
+    with local_terminal.raw() as typed, local_terminal.resizes() as sizes:
+        return await _converse(reader, _feed_typed(writer, typed), _feed_sizes(writer, sizes))
+
+
+async def _converse(reader: asyncio.StreamReader, *feeds: Coroutine[Any, Any, None]) -> int:
+    tasks = [asyncio.create_task(feed) for feed in feeds]
+    try:
+        return await _show(reader)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _feed_typed(writer: asyncio.StreamWriter, typed: "asyncio.Queue[bytes]") -> None:
+    while True:
+        await write_frame(writer, INPUT, await typed.get())
+
+
+async def _feed_sizes(writer: asyncio.StreamWriter, sizes: asyncio.Event) -> None:
+    while True:
+        await sizes.wait()
+        sizes.clear()
+        await write_frame(writer, RESIZE, SIZE.pack(*local_terminal.size()))
 
 
 async def _feed_input(writer: asyncio.StreamWriter) -> None:

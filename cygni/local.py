@@ -10,6 +10,7 @@ from cygni import control, messages
 from cygni.commands import EXIT_FAILED, Context, dispatch, registry
 from cygni.output import PROBLEM
 from cygni.view import View
+from gitserver.ports import Terminal
 
 
 class _StandardEnds:
@@ -22,6 +23,20 @@ class _StandardEnds:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
+    @property
+    def terminal(self) -> Terminal | None:
+        """No command that runs while no server does has a use for one."""
+        return None
+
+    def take_terminal(self) -> Terminal | None:
+        return None
+
+    async def resized(self) -> Terminal:
+        return await asyncio.Future()
+
+    async def signalled(self) -> str:
+        return await asyncio.Future()
+
     async def err(self, data: bytes) -> None:
         sys.stderr.buffer.write(data)
         sys.stderr.buffer.flush()
@@ -29,8 +44,13 @@ class _StandardEnds:
 
 async def run_local(settings: Settings, words: Sequence[str], view: View) -> int:
     """Run a command as the owner of the state directory; returns its exit code."""
+    command = registry.find(words[0])
     try:
-        return await control.call(settings.control_socket, [view.word(), *words])
+        return await control.call(
+            settings.control_socket,
+            [view.word(), *words],
+            give_terminal=command is not None and command.terminal,
+        )
     except control.NotServingError:
         return await _run_offline(settings, words, view)
 

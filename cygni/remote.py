@@ -18,6 +18,8 @@ REMOTE = "cygni"
 USER = "cygni"
 PORT = 2222
 GIT_SECONDS = 10
+TERMINAL_COMMANDS = frozenset({"run", "exec", "ps:exec", "enter"})
+"""Those that are declared to take a terminal over, known here without the registry."""
 
 
 class RemoteError(Exception):
@@ -107,9 +109,13 @@ class OverSsh:
     server: Server
 
     def arguments(self, words: Sequence[str], view: View) -> list[str]:
-        """The `ssh` command line; words are quoted for the server's parser."""
+        """The `ssh` command line; words are quoted for the server's parser.
+
+        A command that can take a terminal over gets the one that a person sits at; a script's streams stay apart.
+        """
         port = ["-p", str(self.server.port)] if self.server.port else []
-        return ["ssh", *port, "--", self.server.destination, shlex.join([view.word(), *words])]
+        terminal = ["-t"] if words[0] in TERMINAL_COMMANDS and view.columns and view.interactive else []
+        return ["ssh", *port, *terminal, "--", self.server.destination, shlex.join([view.word(), *words])]
 
 
 @dataclass(frozen=True)
@@ -134,10 +140,14 @@ def terminal_view(app: str | None, *, colour: bool) -> View:
 
 
 def take_remote_flag(words: Sequence[str]) -> tuple[list[str], str]:
-    """Separate `-r NAME` or `--remote NAME`, which chooses another git remote, from the command."""
+    """Separate `-r NAME` or `--remote NAME`, which chooses another git remote, from the command.
+
+    What comes after `--` belongs to somebody else's command.
+    """
     rest, name = list(words), REMOTE
     for flag in ("-r", "--remote"):
-        if flag in rest[:-1]:
+        ours = rest[: rest.index("--")] if "--" in rest else rest
+        if flag in ours[:-1]:
             at = rest.index(flag)
             name = rest[at + 1]
             del rest[at : at + 2]

@@ -7,6 +7,7 @@ from cygni.builds import Builds
 from cygni.disk import Disk
 from cygni.jobs import Worker
 from cygni.logs import BuildLogs, LogStore
+from cygni.oneoffs import OneOffs
 from cygni.operations import Operations
 from cygni.permissions import Permissions
 from cygni.releases import Releases
@@ -31,3 +32,4 @@ class Services:
     engine: Engine
     permissions: Permissions
     disk: Disk
+    one_offs: OneOffs

@@ -1,11 +1,11 @@
 """What the deployer needs from an engine and from its owner."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-from deployer.manifest import Manifest, Process
+from deployer.manifest import Manifest, Process, Resources
 
 Announce = Callable[[str], Awaitable[None]]
 """Tells the person who deploys one line, without a newline."""
@@ -73,6 +73,8 @@ class Instance:
     """Which replacement of the same number of the same release this is; a restart starts the next one."""
     last_exit: Exit | None = None
     """Why it was restarted the last time, as far as this engine's object remembers."""
+    one_off: Literal["attached", "detached"] | None = None
+    """Beside the formation: ends with whoever is joined to it, or by itself."""
 
     @property
     def name(self) -> str:
@@ -81,11 +83,45 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Terminal:
+    """A terminal for a process: what it is called (`TERM`) and its size."""
+
+    kind: str
+    columns: int
+    rows: int
+
+
+ONE_OFF_PROCESS = "run"
+"""What the process of a one-off is called: `run.1`."""
+
+
+@dataclass(frozen=True)
+class OneOff:
+    """A process beside the formation, in a release's image and environment. `number` is unique among an app's."""
+
+    number: int
+    command: tuple[str, ...]
+    resources: Resources = field(default_factory=Resources)
+    terminal: Terminal | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a process ended; more than 128 is a signal, 127 a command that is not there."""
+
+    code: int
+    out_of_memory: bool = False
+
+
+Stream = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True)
 class LogLine:
     """One line an instance printed, without its newline."""
 
     at: datetime
-    stream: Literal["stdout", "stderr"]
+    stream: Stream
     text: str
 
 
@@ -106,6 +142,33 @@ Leaving = Callable[[Instance], Awaitable[None]]
 
 async def nobody(instance: Instance) -> None:
     """For engines whose owner does not want the output of what is removed."""
+
+
+class Attachment(Protocol):
+    """A process with its input and output joined to a caller, who ends it with `end` whatever happened."""
+
+    async def read(self) -> tuple[Stream, bytes] | None:
+        """Return the next piece of output, None at its end. With a terminal everything is `stdout`."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Write to the process's input, waiting while it does not read; an ended process reads nothing."""
+
+    async def write_eof(self) -> None:
+        """End the process's input; with a terminal, type Ctrl-D."""
+
+    async def resize(self, columns: int, rows: int) -> None:
+        """Change the terminal's size; the process gets SIGWINCH."""
+
+    async def signal(self, name: str) -> None:
+        """Send a signal, named without `SIG`."""
+
+    async def wait(self) -> Outcome:
+        """Return how the process ended; to be called after `read` came to the end."""
+        ...
+
+    async def end(self) -> None:
+        """SIGHUP, SIGKILL a few seconds later, and removal of what there is to remove; ended already is fine."""
 
 
 class Engine(Protocol):
@@ -169,7 +232,41 @@ class Engine(Protocol):
         """
 
     async def sweep(self, app_id: str | None = None) -> None:
-        """Remove one-offs: all of an app, or (None) those whose control plane died."""
+        """Remove one-offs: all of an app, or (None) those whose control plane died, detached ones left out."""
+
+    async def one_offs(self, app_id: str | None = None) -> Sequence[Instance]:
+        """Return this server's attached and detached one-offs in every state; `stop` stops and removes one."""
+        ...
+
+    async def run_attached(self, manifest: Manifest, one_off: OneOff) -> tuple[Instance, Attachment]:
+        """Start a one-off joined to the caller. Its output is kept nowhere.
+
+        Raises:
+            EngineError: the image is missing, the engine is down, no address is left.
+        """
+        ...
+
+    async def run_detached(self, manifest: Manifest, one_off: OneOff) -> Instance:
+        """Start a one-off that outlives the caller; its output is in `logs`. Whoever calls removes it.
+
+        Raises:
+            EngineError: the image is missing, the engine is down, no address is left.
+        """
+        ...
+
+    async def execute(
+        self,
+        instance: Instance,
+        command: tuple[str, ...],
+        terminal: Terminal | None,
+        environment: Mapping[str, str],
+    ) -> Attachment:
+        """Start a process inside a running instance, joined to the caller.
+
+        Raises:
+            EngineError: it does not run, or the engine is down.
+        """
+        ...
 
     async def run(
         self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float

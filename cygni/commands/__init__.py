@@ -18,6 +18,7 @@ from cygni.commands import (
     logs,
     ps,
     releases,
+    run,
     server,
     users,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "ps",
     "registry",
     "releases",
+    "run",
     "server",
     "users",
 ]

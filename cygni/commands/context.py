@@ -10,6 +10,7 @@ from cygni.audit import Entry
 from cygni.domain.models import User
 from cygni.services import Services
 from cygni.view import View
+from gitserver.ports import Terminal
 
 
 class Ends(Protocol):
@@ -24,6 +25,23 @@ class Ends(Protocol):
 
     async def err(self, data: bytes) -> None:
         """Progress and problems."""
+
+    @property
+    def terminal(self) -> Terminal | None:
+        """The person's terminal as it is now, None without one."""
+        ...
+
+    def take_terminal(self) -> Terminal | None:
+        """Get every byte as it is from now on; without it, lines and Ctrl-C are taken care of."""
+        ...
+
+    async def resized(self) -> Terminal:
+        """The terminal after its next change of size."""
+        ...
+
+    async def signalled(self) -> str:
+        """The next signal that the person sends, without `SIG`."""
+        ...
 
 
 INPUT_LIMIT = 1 << 20

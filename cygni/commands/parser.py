@@ -91,6 +91,15 @@ class _Binder:
                 self._read_flag(word)
             else:
                 self._positional.append(word)
+                if self._rest_begins():
+                    self._positional += words
+                    words.clear()
+
+    def _rest_begins(self) -> bool:
+        """Whether what follows is a command line of somebody else's: after its first word."""
+        command = self._command
+        app_first = command.takes_app and self._result.app is None and self._default_app is None
+        return command.takes_rest and len(self._positional) > app_first
 
     def _read_flag(self, word: str) -> None:
         name, equals, value = word.partition("=")
@@ -99,9 +108,13 @@ class _Binder:
         elif name in {"-a", "--app"} and self._command.takes_app:
             self._result.app = value if equals else self._next(name)
         elif flag := self._flags.get(name):
-            self._result.values[flag.name] = self._flag_value(flag, name, value if equals else None)
+            self._keep(flag, self._flag_value(flag, name, value if equals else None))
         else:
             raise UsageError(self._unknown_flag(name))
+
+    def _keep(self, flag: Parameter, value: Any) -> None:
+        values = self._result.values
+        values[flag.name] = (*values.get(flag.name, ()), value) if flag.many else value
 
     def _flag_value(self, flag: Parameter, name: str, value: str | None) -> Any:
         if flag.kind is bool:

@@ -15,9 +15,10 @@ from cygni.domain.errors import UserError
 from cygni.domain.models import App, Lane, Role
 from cygni.domain.sizes import show_memory
 from cygni.operations import RESTART
-from deployer.ports import EngineError, Exit, Instance, Usage
+from deployer.ports import ONE_OFF_PROCESS, EngineError, Exit, Instance, Usage
 
 SCALE_WORD = re.compile(r"([A-Za-z0-9_-]{1,63})(=|\+|-)(\d{1,5})")
+ONE_OFF = re.compile(rf"{ONE_OFF_PROCESS}\.\d{{1,4}}")
 MOST_INSTANCES = 100
 WAIT_EVERY = 0.2
 KILLED = 137
@@ -52,7 +53,8 @@ async def ps(
 
 
 async def _instances(context: Context, app: App) -> list[Instance]:
-    found = await context.services.engine.list(app.id)
+    services = context.services
+    found = [*await services.engine.list(app.id), *await services.one_offs.list(app)]
     return sorted(found, key=lambda item: (item.process, item.number, item.release, item.generation))
 
 
@@ -87,7 +89,8 @@ STATES = {"running": "up", "starting": "starting", "stopping": "stopping", "exit
 
 def _line(item: Instance, usage: Usage | None) -> str:
     moment = item.finished_at if item.state == "exited" else item.started_at
-    parts = [f"{item.name}: {STATES[item.state]} {ago(moment)} v{item.release}"]
+    state = "ended" if item.one_off and item.state == "exited" else STATES[item.state]
+    parts = [f"{item.name}: {state} {ago(moment)} v{item.release}"]
     if item.state == "exited":
         parts.append(_reason(Exit(item.finished_at, item.exit_code, item.out_of_memory)))
     if usage is not None:
@@ -192,12 +195,17 @@ async def restart(context: Context, app: App) -> None:
     examples=("ps:stop -a shop worker", "ps:stop -a shop"),
 )
 async def stop(
-    context: Context, app: App, *types: Annotated[str, Argument("TYPE", "all unless given")]
+    context: Context,
+    app: App,
+    *types: Annotated[str, Argument("TYPE", "all unless given; or a one-off: run.1")],
 ) -> None:
     """Stop processes until ps:start, which brings as many back. A stopped web answers 503 with a page.
 
     Pushes and config changes go on to make releases; stopped types stay stopped.
     """
+    if types and all(ONE_OFF.fullmatch(name) for name in types):
+        await _stop_one_offs(context, app, types)
+        return
     await check_types(context, app, list(types))
     formation = await context.services.releases.formation(app)
     chosen = {name: count for name, count in formation.items() if count and (not types or name in types)}
@@ -208,6 +216,13 @@ async def stop(
     if operation:
         await follow(context, operation)
     await context.tell(f"Stopping {', '.join(sorted(chosen))} of {app.name}... done")
+
+
+async def _stop_one_offs(context: Context, app: App, names: tuple[str, ...]) -> None:
+    await context.note(" ".join(names))
+    for name in names:
+        await context.services.one_offs.stop(app, name)
+    await context.tell(f"Stopping {', '.join(names)} of {app.name}... done")
 
 
 @registry.command("ps:start", "start", alters=True, access=Role.DEPLOYER, examples=("ps:start -a shop",))

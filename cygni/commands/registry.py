@@ -25,6 +25,8 @@ class Argument:
 
     metavar: str
     help: str
+    rest: bool = False
+    """Whether everything from here on belongs to it, flags as well: a command line of somebody else's."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,13 @@ class Command:
     """Whether it changes what runs of an app: refused while the app is locked. Audited as well."""
     laptop: bool = False
     """Whether the work is done by `cygni` on a laptop; over SSH it says how to do it by hand."""
+    terminal: bool = False
+    """Whether it can take a terminal over: clients that have one give it."""
+
+    @property
+    def takes_rest(self) -> bool:
+        """Whether its last argument is a command line of somebody else's."""
+        return any(isinstance(p.declaration, Argument) and p.declaration.rest for p in self.parameters)
 
     @property
     def arguments(self) -> tuple[Parameter, ...]:
@@ -114,6 +123,7 @@ def _flag_usage(flag: Parameter) -> str:
     assert isinstance(declaration, Flag)
     name = declaration.short or flag.option
     value = f" {declaration.metavar or flag.name.upper()}" if flag.kind is not bool else ""
+    value += "…" if flag.many else ""
     return f"[{name}{value}]" if not flag.required else f"{name}{value}"
 
 
@@ -141,13 +151,21 @@ class Registry:
         audited: bool = False,
         alters: bool = False,
         laptop: bool = False,
+        terminal: bool = False,
     ) -> Callable[[CommandFunction], CommandFunction]:
         """Register the decorated coroutine function under `name`; its docstring is its help."""
 
         def register(function: CommandFunction) -> CommandFunction:
             declared = _declare(name, aliases, access, examples, function)
             self._add(
-                replace(declared, offline=offline, audited=audited or alters, alters=alters, laptop=laptop)
+                replace(
+                    declared,
+                    offline=offline,
+                    audited=audited or alters,
+                    alters=alters,
+                    laptop=laptop,
+                    terminal=terminal,
+                )
             )
             return function
 

@@ -146,6 +146,17 @@ SCHEMAS: Mapping[str, Schema] = {
             "config_changed": "list of names",
         },
     ),
+    "run:list": Schema(
+        "list",
+        {
+            "name": "`run.1`",
+            "release": "number",
+            "kind": "`attached` or `detached`",
+            "state": "`starting`, `running`, `stopping` or `exited`",
+            "since": f"{_TIME}, or null",
+            "exit_code": "number, or null",
+        },
+    ),
     "status": Schema(
         "object",
         {

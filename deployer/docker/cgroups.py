@@ -3,13 +3,17 @@
 The engine's own numbers come from the same files, a second later, and not on every kernel.
 """
 
+import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.ports import Usage
 
 ROOT = Path("/sys/fs/cgroup")
+BETWEEN_LOOKS = 0.25
+"""Seconds."""
 UNLIMITED = 1 << 60
 """Version 1 writes a huge number for no limit."""
 
@@ -22,6 +26,19 @@ class Sample:
     processor_seconds: float
     memory_bytes: int
     memory_limit: int
+
+
+async def measure(pids: Mapping[str, int]) -> Mapping[str, Usage]:
+    """Look twice at containers, given by the first process of each; those that cannot be read are left out."""
+    before = {name: sample(pid) for name, pid in pids.items()}
+    if any(before.values()):
+        await asyncio.sleep(BETWEEN_LOOKS)
+    after = {name: sample(pids[name]) for name, first in before.items() if first is not None}
+    return {
+        name: usage(first, second)
+        for name, first in before.items()
+        if first is not None and (second := after[name]) is not None
+    }
 
 
 def usage(before: Sample, after: Sample) -> Usage:

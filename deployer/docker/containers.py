@@ -4,17 +4,19 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from deployer.manifest import Manifest, Resources
 from deployer.ports import Address, Exit, Instance, State
 
 LABEL = "cygni."
 ONE_OFF = "cygni.one-off"
+RELEASE_PHASE, ATTACHED, DETACHED = "release-phase", "attached", "detached"
 LOG_BYTES = "10m"
 LOG_FILES = "3"
 _NO_TIME = "0001-01-01T00:00:00Z"
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
+_ONE_OFFS: Mapping[str, Literal["attached", "detached"]] = {ATTACHED: "attached", DETACHED: "detached"}
 _STATES: Mapping[str, State] = {"created": "starting", "running": "running", "restarting": "starting"}
 
 
@@ -48,8 +50,11 @@ def environment(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def host_options(resources: Resources, parent: str | None = None, *, init: bool) -> dict[str, Any]:
+def host_options(
+    resources: Resources, parent: str | None = None, *, init: bool, logged: bool = True
+) -> dict[str, Any]:
     """Limits and hardening, as the SDK's `create_host_config` takes them."""
+    log = {"Type": "json-file", "Config": {"max-size": LOG_BYTES, "max-file": LOG_FILES}}
     return {
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
@@ -60,7 +65,7 @@ def host_options(resources: Resources, parent: str | None = None, *, init: bool)
         "nano_cpus": round(resources.cpus * 1e9) if resources.cpus else None,
         "init": init or None,
         "cgroup_parent": parent,
-        "log_config": {"Type": "json-file", "Config": {"max-size": LOG_BYTES, "max-file": LOG_FILES}},
+        "log_config": log if logged else {"Type": "none"},
     }
 
 
@@ -79,7 +84,9 @@ def instance(
         process=process,
         number=int(found["cygni.number"]),
         state=_STATES.get(state["Status"], "exited"),
-        address=_address(inspected, network, int(found["cygni.port"])) if process == "web" else None,
+        address=_address(inspected, network, int(found["cygni.port"]))
+        if process == "web" and ONE_OFF not in found
+        else None,
         started_at=moment(state["StartedAt"]),
         finished_at=moment(state["FinishedAt"]) if ended else None,
         exit_code=state["ExitCode"] if ended else None,
@@ -87,6 +94,7 @@ def instance(
         restarts=restarts,
         generation=int(found["cygni.generation"]),
         last_exit=last_exit,
+        one_off=_ONE_OFFS.get(found.get(ONE_OFF, "")),
     )
 
 

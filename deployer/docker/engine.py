@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,34 +12,38 @@ from typing import Any, TypeVar
 
 import docker
 import docker.errors
-import requests
 import structlog
 
 from deployer.addresses import AddressPool
-from deployer.docker import cgroups, containers, sockets
-from deployer.docker.absence import no_answer
+from deployer.docker import cgroups, containers, execs, network, sockets
+from deployer.docker.calls import Calls
+from deployer.docker.entrypoints import Entrypoints
+from deployer.docker.errors import GoneError
+from deployer.docker.execs import Tools
+from deployer.docker.oneoffs import OneOffs
 from deployer.docker.slices import Slice
 from deployer.docker.streams import Streams
 from deployer.manifest import Manifest, Process, Resources
 from deployer.ports import (
+    ONE_OFF_PROCESS,
     Address,
     Announce,
+    Attachment,
     EngineError,
     Event,
     Exit,
     Instance,
     Leaving,
     LogLine,
+    OneOff,
+    Terminal,
     Usage,
     nobody,
 )
 
 T = TypeVar("T")
 
-_THREADS = 8
-_CALL_SECONDS = 120
 _GRACE = 10
-_USAGE_SECONDS = 0.25
 """Between the two samples that a CPU usage is made of."""
 
 log = structlog.get_logger()
@@ -53,26 +56,29 @@ class DockerEngine:
         self,
         socket: Path,
         server: str,
-        network: IPv4Network,
+        subnet: IPv4Network,
         *,
         leaving: Leaving | None = None,
         cgroup_parent: str | None = None,
     ) -> None:
         self._server = server
         self._leaving = leaving or nobody
-        self._subnet = network
+        self._subnet = subnet
         self._network = f"cygni-{server}"
         self._network_ready = False
         self._slice = Slice(cgroup_parent)
-        self._client: docker.APIClient | None = None
-        self._url = f"unix://{socket}"
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="docker")
+        self._calls = Calls(socket)
+        self._call = self._calls.call
         self._streams = Streams(socket, server)
-        self._pool = AddressPool(network)
+        self._entrypoints = Entrypoints(self._call)
+        self._tools = Tools(socket, self._streams, self._call)
+        self._runs = OneOffs(
+            self._tools, self._make_one_off, self._remove_one_off, self.inspect, self._entrypoints
+        )
+        self._pool = AddressPool(subnet)
         self._placing = asyncio.Lock()
         self._restarts: Counter[str] = Counter()
         self._exits: dict[str, Exit] = {}
-        self._inits: dict[str, bool] = {}
         self._one_offs: set[str] = set()
         self._stopping: Counter[str] = Counter()
         self._removals: set[asyncio.Task[None]] = set()
@@ -85,9 +91,7 @@ class DockerEngine:
         """Release connections and threads."""
         await asyncio.gather(*self._removals)
         await self._streams.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
+        self._calls.close()
 
     async def start(
         self, manifest: Manifest, process: Process, number: int, *, generation: int = 0
@@ -130,10 +134,14 @@ class DockerEngine:
         labels: dict[str, str],
         command: tuple[str, ...],
         resources: Resources,
+        *,
+        logged: bool = True,
+        **more: Any,
     ) -> tuple[str, str]:
         """Return the container's id and its address."""
         await self._ensure_network()
-        init, parent = await self._needs_init(manifest.image), await self._call(self._slice.parent)
+        init = await self._entrypoints.needs_init(manifest.image)
+        parent = await self._call(self._slice.parent)
         async with self._placing:
             address = self._pool.take()
             made = await self._call(
@@ -144,51 +152,23 @@ class DockerEngine:
                     labels=labels,
                     environment=containers.environment(manifest),
                     host_config=api.create_host_config(
-                        network_mode=self._network, **containers.host_options(resources, parent, init=init)
+                        network_mode=self._network,
+                        **containers.host_options(resources, parent, init=init, logged=logged),
                     ),
-                    networking_config=_join(api, self._network, address),
+                    networking_config=network.join(api, self._network, address),
+                    **more,
                 )
             )
             self._pool.assign(made["Id"], address)
         return made["Id"], address
 
-    async def _needs_init(self, image: str) -> bool:
-        """An image that starts with an init of its own gets none from us: two would only warn."""
-        if image not in self._inits:
-            found = await self._call(lambda api: containers.image(api, image))
-            entrypoint = found["Config"].get("Entrypoint") or [""]
-            self._inits[image] = not entrypoint[0].endswith(("tini", "dumb-init", "/init"))
-        return self._inits[image]
-
     async def _ensure_network(self) -> None:
         async with self._placing:
             if self._network_ready:
                 return
-            if not await self._call(lambda api: api.networks(names=[self._network])):
-                await self._add_network()
+            await network.ensure(self._call, self._network, self._subnet, self._server)
             self._pool.known(await self._addresses())
             self._network_ready = True
-
-    async def _add_network(self) -> None:
-        try:
-            await self._call(self._make_network)
-        except EngineError as error:
-            if "overlap" not in str(error):
-                raise
-            raise EngineError(
-                f"The subnet of the apps, {self._subnet}, is in use by another network of this machine. "
-                "Set CYGNI_NETWORK to a free one and restart the server."
-            ) from error
-
-    def _make_network(self, api: docker.APIClient) -> None:
-        pool = docker.types.IPAMPool(subnet=str(self._subnet))
-        api.create_network(
-            self._network,
-            driver="bridge",
-            ipam=docker.types.IPAMConfig(pool_configs=[pool]),
-            labels={"cygni.server": self._server},
-            options={"com.docker.network.bridge.enable_icc": "false"},
-        )
 
     async def _addresses(self) -> Sequence[tuple[str, str]]:
         found = await self._inspect_all([f"cygni.server={self._server}"], one_offs=True)
@@ -229,28 +209,20 @@ class DockerEngine:
         """Return one instance as it is now, None when it is gone."""
         try:
             return self._instance(await self._call(lambda api: api.inspect_container(instance_id)))
-        except _GoneError:
+        except GoneError:
             return None
 
     async def usage(self, instances: Sequence[Instance]) -> Mapping[str, Usage]:
         """What running instances use now; those that cannot be measured are left out."""
         running = [item.id for item in instances if item.state == "running"]
         pids = dict(zip(running, await asyncio.gather(*[self._pid(item) for item in running]), strict=True))
-        before = {found: cgroups.sample(pid) for found, pid in pids.items() if pid}
-        if before:
-            await asyncio.sleep(_USAGE_SECONDS)
-        measured: dict[str, Usage] = {}
-        for found, first in before.items():
-            second = cgroups.sample(pids[found])
-            if first is not None and second is not None:
-                measured[found] = cgroups.usage(first, second)
-        return measured
+        return await cgroups.measure({found: pid for found, pid in pids.items() if pid})
 
     async def _pid(self, container_id: str) -> int:
         """The first process as this machine numbers it; 0 for none."""
         try:
             found = await self._call(lambda api: api.inspect_container(container_id))
-        except _GoneError:
+        except GoneError:
             return 0
         return int(found["State"]["Pid"])
 
@@ -258,7 +230,7 @@ class DockerEngine:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine."""
         self._stopping[instance.id] += 1
         try:
-            with suppress(_GoneError):
+            with suppress(GoneError):
                 await self._call(lambda api: api.stop(instance.id, timeout=round(timeout)), timeout + _GRACE)
                 await self._leaving(instance)
             await self._remove(instance.id)
@@ -266,13 +238,21 @@ class DockerEngine:
             self._stopping[instance.id] -= 1
             if not self._stopping[instance.id]:
                 del self._stopping[instance.id]
-        self._pool.rest(instance.id, instance.app_id)
+        if instance.one_off is None:
+            self._pool.rest(instance.id, instance.app_id)
+        else:
+            self._pool.release(instance.id)
         del self._restarts[instance.id]
         self._exits.pop(instance.id, None)
 
     async def _remove(self, container_id: str) -> None:
-        with suppress(_GoneError):
+        try:
             await self._call(lambda api: api.remove_container(container_id, force=True, v=True))
+        except GoneError:
+            return
+        except EngineError as error:
+            if "already in progress" not in str(error):  # somebody else is at it
+                raise
 
     async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
         """Start an instance again, at the same address; one that still runs is stopped first."""
@@ -281,7 +261,7 @@ class DockerEngine:
         try:
             ended = containers.ending(await self._call(lambda api: api.inspect_container(instance.id)))
             await self._call(lambda api: api.restart(instance.id, timeout=round(timeout)), timeout + _GRACE)
-        except _GoneError as error:
+        except GoneError as error:
             raise EngineError(f"{instance.name} is gone") from error
         self._restarts[instance.id] += 1
         if ended is not None:
@@ -306,18 +286,66 @@ class DockerEngine:
         self._pool.reclaim(app_id)
 
     async def sweep(self, app_id: str | None = None) -> None:
-        """Remove one-offs: all of an app, or (None) those whose control plane died."""
+        """Remove one-offs: all of an app, or (None) those whose control plane died, detached ones left out."""
         labels = [f"cygni.server={self._server}", containers.ONE_OFF]
         labels += [f"cygni.app-id={app_id}"] if app_id else []
         for found in await self._call(lambda api: api.containers(all=True, filters={"label": labels})):
-            if app_id is not None or found["Id"] not in self._one_offs:
+            detached = found["Labels"][containers.ONE_OFF] == containers.DETACHED
+            if app_id is not None or not (detached or found["Id"] in self._one_offs):
                 await self._remove(found["Id"])
+
+    async def one_offs(self, app_id: str | None = None) -> Sequence[Instance]:
+        """Return this server's attached and detached one-offs in every state."""
+        labels = [f"cygni.server={self._server}", *([f"cygni.app-id={app_id}"] if app_id else [])]
+        found = [
+            self._instance(item)
+            for item in await self._inspect_all([*labels, containers.ONE_OFF], one_offs=True)
+        ]
+        return [instance for instance in found if instance.one_off is not None]
+
+    async def run_attached(self, manifest: Manifest, one_off: OneOff) -> tuple[Instance, Attachment]:
+        """Start a one-off joined to the caller. Its output is kept nowhere."""
+        return await self._runs.attached(manifest, one_off)
+
+    async def run_detached(self, manifest: Manifest, one_off: OneOff) -> Instance:
+        """Start a one-off that outlives the caller; its output is in `logs`."""
+        return await self._runs.detached(manifest, one_off)
+
+    async def execute(
+        self,
+        instance: Instance,
+        command: tuple[str, ...],
+        terminal: Terminal | None,
+        environment: Mapping[str, str],
+    ) -> Attachment:
+        """Start a process inside a running instance, joined to the caller."""
+        return await execs.execute(self._tools, instance.id, command, terminal, environment)
+
+    async def _make_one_off(
+        self, manifest: Manifest, one_off: OneOff, command: tuple[str, ...], *, attached: bool
+    ) -> str:
+        kind = containers.ATTACHED if attached else containers.DETACHED
+        labels = containers.labels(self._server, manifest, ONE_OFF_PROCESS, one_off.number, 0)
+        made, _ = await self._create(
+            manifest,
+            ONE_OFF_PROCESS,
+            one_off.number,
+            labels | {containers.ONE_OFF: kind},
+            command,
+            one_off.resources,
+            logged=not attached,
+            **({"stdin_open": True, "tty": one_off.terminal is not None} if attached else {}),
+        )
+        self._one_offs.add(made)
+        return made
 
     async def run(
         self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
     ) -> int:
         """Run a one-off in the release's image and environment; returns its exit code. Removed afterwards."""
-        labels = containers.labels(self._server, manifest, "release", 1, 0) | {containers.ONE_OFF: "1"}
+        labels = containers.labels(self._server, manifest, "release", 1, 0) | {
+            containers.ONE_OFF: containers.RELEASE_PHASE
+        }
         made = await self._create(manifest, "release", 1, labels, command, Resources())
         self._one_offs.add(made[0])
         began = datetime.now(UTC)
@@ -367,31 +395,3 @@ class DockerEngine:
     def events(self) -> AsyncGenerator[Event, None]:
         """Events of this server's instances, one-off ones left out, from this call on."""
         return self._streams.events()
-
-    async def _call(self, work: Callable[[docker.APIClient], T], timeout: float = _CALL_SECONDS) -> T:
-        """Run an SDK call in one of our threads and translate its errors."""
-        loop = asyncio.get_running_loop()
-        try:
-            return await asyncio.wait_for(loop.run_in_executor(self._threads, self._connected, work), timeout)
-        except docker.errors.NotFound as error:
-            raise _GoneError(str(error.explanation or error)) from error
-        except docker.errors.APIError as error:
-            raise EngineError(str(error.explanation or error), transient=error.is_server_error()) from error
-        except (docker.errors.DockerException, requests.RequestException, TimeoutError, OSError) as error:
-            raise EngineError(no_answer(error), transient=True) from error
-
-    def _connected(self, work: Callable[[docker.APIClient], T]) -> T:
-        if self._client is None:
-            self._client = docker.APIClient(
-                self._url, version="auto", timeout=_CALL_SECONDS, max_pool_size=_THREADS
-            )
-        return work(self._client)
-
-
-class _GoneError(EngineError):
-    """The engine knows no such container, image or network."""
-
-
-def _join(api: Any, network: str, address: str) -> Any:
-    """The SDK's annotations of this call are wrong."""
-    return api.create_networking_config({network: api.create_endpoint_config(ipv4_address=address)})

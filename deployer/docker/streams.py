@@ -68,6 +68,15 @@ class Streams:
                 return int(json.loads(line)["Actor"]["Attributes"]["exitCode"])
         raise EngineError("the engine's events broke off", transient=True)
 
+    async def has_file(self, container_id: str, path: str) -> bool:
+        """Whether a container, running or not, has a file or link of this path.
+
+        Raises:
+            EngineError: the connection broke.
+        """
+        async with self._request("HEAD", f"/containers/{container_id}/archive", {"path": path}) as answer:
+            return answer.status == 200
+
     async def logs(self, container_id: str, parameters: dict[str, str]) -> AsyncGenerator[LogLine, None]:
         """Lines of both streams with their time stamps.
 

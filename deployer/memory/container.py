@@ -30,7 +30,7 @@ class Birth:
     program: Program
     host: str
     routed: bool
-    one_off: bool = False
+    one_off: Literal["attached", "detached", "release-phase"] | None = None
 
 
 class Container:
@@ -76,6 +76,7 @@ class Container:
             restarts=restarts,
             generation=birth.generation,
             last_exit=self.last_exit,
+            one_off=None if birth.one_off == "release-phase" else birth.one_off,
         )
 
     @property

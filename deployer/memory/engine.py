@@ -5,21 +5,27 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from ipaddress import IPv4Network
+from typing import Literal
 from uuid import uuid4
 
 from deployer.addresses import AddressPool
 from deployer.manifest import Manifest, Process
+from deployer.memory.attachment import MemoryAttachment
 from deployer.memory.container import Birth, Container
 from deployer.memory.machine import Machine
 from deployer.ports import (
+    ONE_OFF_PROCESS,
     Address,
     Announce,
+    Attachment,
     EngineError,
     Event,
     Exit,
     Instance,
     Leaving,
     LogLine,
+    OneOff,
+    Terminal,
     Usage,
     nobody,
 )
@@ -96,7 +102,13 @@ class MemoryEngine:
         return self._instance(made)
 
     def _make(
-        self, manifest: Manifest, process: Process, number: int, generation: int, *, one_off: bool = False
+        self,
+        manifest: Manifest,
+        process: Process,
+        number: int,
+        generation: int,
+        *,
+        one_off: Literal["attached", "detached", "release-phase"] | None = None,
     ) -> Container:
         program = self._machine.program(manifest.image, process.command)
         if program is None:
@@ -151,7 +163,10 @@ class MemoryEngine:
                 self._machine.remove(found)
             finally:
                 self._stopping.discard(instance.id)
-        self._pool.rest(instance.id, instance.app_id)
+        if instance.one_off is None:
+            self._pool.rest(instance.id, instance.app_id)
+        else:
+            self._pool.release(instance.id)
 
     async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
         """Start an instance again, at the same address; one that still runs is stopped first."""
@@ -195,19 +210,70 @@ class MemoryEngine:
         self._pool.reclaim(app_id)
 
     async def sweep(self, app_id: str | None = None) -> None:
-        """Remove one-offs: all of an app, or (None) those whose control plane died."""
+        """Remove one-offs: all of an app, or (None) those whose control plane died, detached ones left out."""
         await self._call()
         for found in self._machine.of(self._server, app_id):
-            if found.birth.one_off and (app_id is not None or found.birth.id not in self._one_offs):
-                self._machine.remove(found)
-                self._pool.release(found.birth.id)
+            birth = found.birth
+            ours = birth.one_off == "detached" or birth.id in self._one_offs
+            if birth.one_off and (app_id is not None or not ours):
+                self._discard(found)
+
+    def _discard(self, one_off: Container) -> None:
+        self._machine.remove(one_off)
+        self._pool.release(one_off.birth.id)
+        self._one_offs.discard(one_off.birth.id)
+
+    async def one_offs(self, app_id: str | None = None) -> Sequence[Instance]:
+        """Return this server's attached and detached one-offs in every state."""
+        await self._call()
+        found = [self._instance(item) for item in self._machine.of(self._server, app_id)]
+        return [instance for instance in found if instance.one_off is not None]
+
+    async def run_attached(self, manifest: Manifest, one_off: OneOff) -> tuple[Instance, Attachment]:
+        """Start a one-off joined to the caller."""
+        made = await self._start_one_off(manifest, one_off, "attached")
+        attachment = MemoryAttachment(made, made.birth.program, lambda: self._discard(made))
+        return self._instance(made), attachment
+
+    async def run_detached(self, manifest: Manifest, one_off: OneOff) -> Instance:
+        """Start a one-off that outlives the caller; its output is in `logs`."""
+        return self._instance(await self._start_one_off(manifest, one_off, "detached"))
+
+    async def _start_one_off(
+        self, manifest: Manifest, one_off: OneOff, kind: Literal["attached", "detached"]
+    ) -> Container:
+        await self._call()
+        process = Process(ONE_OFF_PROCESS, one_off.command, 1)
+        made = self._make(manifest, process, one_off.number, 0, one_off=kind)
+        self._one_offs.add(made.birth.id)
+        made.start()
+        return made
+
+    async def execute(
+        self,
+        instance: Instance,
+        command: tuple[str, ...],
+        terminal: Terminal | None,
+        environment: Mapping[str, str],
+    ) -> Attachment:
+        """Start a process inside a running instance, joined to the caller; nothing of it stays."""
+        del terminal, environment
+        await self._call()
+        found = self._machine.find(instance.id)
+        if found is None or found.state != "running":
+            raise EngineError(f"{instance.name} does not run")
+        inside = Process(ONE_OFF_PROCESS, command, 1)
+        made = self._make(found.birth.manifest, inside, 0, 0, one_off="release-phase")
+        self._one_offs.add(made.birth.id)
+        made.start()
+        return MemoryAttachment(made, made.birth.program, lambda: self._discard(made))
 
     async def run(
         self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
     ) -> int:
         """Run a one-off in the release's image and environment; returns its exit code. Removed afterwards."""
         await self._call()
-        made = self._make(manifest, Process("release", command, 1), 1, 0, one_off=True)
+        made = self._make(manifest, Process("release", command, 1), 1, 0, one_off="release-phase")
         self._one_offs.add(made.birth.id)
         try:
             await self._call()
@@ -219,9 +285,7 @@ class MemoryEngine:
                 raise EngineError("the one-off was removed before it ended")
             return made.exit_code
         finally:
-            self._machine.remove(made)
-            self._pool.release(made.birth.id)
-            self._one_offs.discard(made.birth.id)
+            self._discard(made)
 
     async def logs(
         self, instance: Instance, since: datetime | None, *, follow: bool, tail: int | None = None

@@ -26,6 +26,8 @@ class Program:
     exit_code: int = 0
     out_of_memory: bool = False
     """Its end is the kernel's doing."""
+    echoes: bool = False
+    """Joined to a caller, it prints the lines it reads, and ends at the end of its input."""
     stop_after: float | None = 0.0
     """From SIGTERM to its end; None: it ignores SIGTERM."""
 

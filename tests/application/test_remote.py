@@ -2,7 +2,7 @@
 
 import pytest
 
-from cygni.remote import OverSsh, Server, parse_remote, parse_server, take_remote_flag
+from cygni.remote import TERMINAL_COMMANDS, OverSsh, Server, parse_remote, parse_server, take_remote_flag
 from cygni.view import View, take_view
 
 
@@ -55,3 +55,20 @@ def test_words_are_quoted_and_never_become_options_of_ssh() -> None:
 def test_another_remote_is_chosen_by_a_flag() -> None:
     assert take_remote_flag(["logs", "-r", "staging", "-t"]) == (["logs", "-t"], "staging")
     assert take_remote_flag(["logs", "-t"]) == (["logs", "-t"], "cygni")
+
+
+def test_what_follows_two_dashes_is_left_alone() -> None:
+    words = ["run", "-a", "shop", "--", "grep", "-r", "x"]
+    assert take_remote_flag(words) == (words, "cygni")
+
+
+def test_a_terminal_is_given_to_commands_that_take_one_where_a_person_sits_at_it() -> None:
+    from cygni.commands import registry
+
+    taking = {name for command in registry if command.terminal for name in (command.name, *command.aliases)}
+    assert taking == TERMINAL_COMMANDS
+    person, script = View(columns=80, interactive=True), View()
+    shop = OverSsh(Server("cygni@host", None, "shop"))
+    assert "-t" in shop.arguments(["run", "bash"], person)
+    assert "-t" not in shop.arguments(["run", "bash"], script)
+    assert "-t" not in shop.arguments(["logs"], person)

@@ -14,7 +14,7 @@ import pytest
 from deployer.docker import DockerEngine
 from deployer.manifest import Health, Manifest, Process
 from deployer.memory import Machine, MemoryEngine, Program
-from deployer.ports import Engine, EngineError, Event, Instance
+from deployer.ports import Attachment, Engine, EngineError, Event, Instance, OneOff
 from deployer.probe import greet
 
 SOCKET = Path("/var/run/docker.sock")
@@ -26,6 +26,8 @@ STUBBORN = "trap '' TERM; echo deaf; while :; do sleep 0.05; done"
 TALKING = "for n in 1 2 3 4 5; do echo line $n; sleep 0.1; done; " + IDLE
 FAILING = "echo out; sleep 0.05; echo last words; exit 7"
 SLEEPING = "sleep 60"
+ECHOING = "cat; exit 4"
+TWO_STREAMS = "echo out; echo err >&2; exit 3"
 WEB = """
 use IO::Socket::INET; $SIG{TERM} = sub { exit 0 };
 $s = IO::Socket::INET->new(LocalAddr => "HOST", LocalPort => $ENV{PORT}, Listen => 9, ReuseAddr => 1) or die;
@@ -45,6 +47,8 @@ PROGRAMS = {
     shell(TALKING): Program(lines=tuple(f"line {n}" for n in range(1, 6)), line_every=0.1),
     shell(FAILING): Program(lines=("out", "last words"), line_every=0.05, exit_after=0, exit_code=7),
     shell(SLEEPING): Program(stop_after=None),
+    shell(ECHOING): Program(echoes=True, exit_code=4),
+    shell(TWO_STREAMS): Program(lines=("out",), exit_after=0, exit_code=3),
     WEB_COMMAND: Program(),
     LOOPBACK_COMMAND: Program(bind="loopback"),
 }
@@ -503,3 +507,110 @@ async def test_a_sweep_of_an_app_takes_its_one_offs_only(bench: Bench, engine: E
 
 async def test_the_check_passes_while_the_engine_answers(engine: Engine) -> None:
     await engine.check()
+
+
+async def output_of(attachment: Attachment) -> bytes:
+    parts = []
+    async with asyncio.timeout(PATIENCE):
+        while (piece := await attachment.read()) is not None:
+            parts.append(piece[1])
+    return b"".join(parts)
+
+
+async def test_an_attached_one_off_reads_writes_and_tells_its_end(bench: Bench) -> None:
+    one_off = OneOff(3, shell(ECHOING))
+    instance, attachment = await bench.engine.run_attached(bench.manifest(), one_off)
+    assert (instance.name, instance.one_off, instance.address) == ("run.3", "attached", None)
+    assert [item.id for item in await bench.engine.one_offs(bench.app_id)] == [instance.id]
+    assert await bench.engine.list(bench.app_id) == []
+    await attachment.write(b"one\n")
+    async with asyncio.timeout(PATIENCE):
+        assert await attachment.read() == ("stdout", b"one\n")
+    await attachment.write(b"two\n")
+    await attachment.write_eof()
+    assert await output_of(attachment) == b"two\n"
+    assert (await attachment.wait()).code == 4
+    await attachment.write(b"nobody reads this")
+    await attachment.end()
+    assert await bench.engine.one_offs(bench.app_id) == []
+
+
+async def test_ending_an_attachment_ends_its_one_off(bench: Bench) -> None:
+    instance, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+    async with asyncio.timeout(PATIENCE):
+        await attachment.end()
+    assert await bench.engine.inspect(instance.id) is None
+
+
+async def test_a_signal_reaches_an_attached_one_off(bench: Bench) -> None:
+    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+    await attachment.signal("TERM")
+    assert await output_of(attachment) == b""
+    assert (await attachment.wait()).code == 143
+    await attachment.end()
+
+
+async def test_one_offs_whose_caller_died_are_swept_and_detached_ones_are_not(bench: Bench) -> None:
+    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+    detached = await bench.engine.run_detached(bench.manifest(), OneOff(2, shell(TALKING)))
+    await bench.engine.sweep()
+    assert {item.name for item in await bench.engine.one_offs()} >= {"run.1", "run.2"}
+    successor = bench.make()
+    await successor.sweep()
+    assert [item.name for item in await successor.one_offs(bench.app_id)] == ["run.2"]
+    assert detached.one_off == "detached"
+    async with asyncio.timeout(PATIENCE), aclosing(successor.logs(detached, None, follow=True)) as lines:
+        assert (await anext(lines)).text == "line 1"
+    await successor.stop(detached, 5)
+    assert await successor.one_offs(bench.app_id) == []
+    await attachment.end()
+
+
+async def test_a_destroyed_apps_one_offs_are_swept(bench: Bench) -> None:
+    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+    await bench.engine.run_detached(bench.manifest(), OneOff(2, shell(SLEEPING)))
+    await bench.engine.sweep(bench.app_id)
+    assert await bench.engine.one_offs(bench.app_id) == []
+    assert await output_of(attachment) == b""
+    await attachment.end()
+
+
+async def test_a_process_inside_an_instance_ends_by_itself_and_leaves_the_instance_alone(
+    bench: Bench,
+) -> None:
+    instance = await bench.start(shell(IDLE))
+    attachment = await bench.engine.execute(instance, shell(TWO_STREAMS), None, {})
+    assert b"out\n" in await output_of(attachment)
+    assert (await attachment.wait()).code == 3
+    await attachment.end()
+    found = await bench.engine.inspect(instance.id)
+    assert found is not None
+    assert found.state == "running"
+    assert await bench.engine.one_offs(bench.app_id) == []
+
+
+async def test_ending_a_process_inside_an_instance_ends_it(bench: Bench) -> None:
+    instance = await bench.start(shell(IDLE))
+    attachment = await bench.engine.execute(instance, shell(SLEEPING), None, {})
+    async with asyncio.timeout(PATIENCE):
+        await attachment.end()
+    assert (await attachment.wait()).code in {129, 137}
+
+
+async def test_nothing_can_be_executed_in_what_does_not_run(bench: Bench) -> None:
+    instance = await bench.start(shell(FAILING))
+    async with asyncio.timeout(PATIENCE):
+        await bench.engine.wait(instance)
+    with pytest.raises(EngineError):
+        await bench.engine.execute(instance, shell(ECHOING), None, {})
+
+
+async def test_two_who_remove_the_same_one_off_do_not_hinder_each_other(bench: Bench) -> None:
+    for number in range(3):
+        one_off = OneOff(number, shell(IDLE))
+        instance, attachment = await bench.engine.run_attached(bench.manifest(), one_off)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(
+                bench.engine.stop(instance, 1), attachment.end(), bench.engine.stop(instance, 1)
+            )
+    assert await bench.engine.one_offs(bench.app_id) == []

@@ -19,6 +19,7 @@ from tests_support import example
 
 from config import Settings
 from cygni.builds import Builds
+from cygni.collecting import LogCollection
 from cygni.commands import Context, dispatch, registry
 from cygni.commands.parser import split
 from cygni.disk import Disk
@@ -29,14 +30,19 @@ from cygni.jobs import Worker
 from cygni.keys import Keys
 from cygni.lanes import DeployLane
 from cygni.logs import BuildLogs, LogStore
+from cygni.manifests import Manifests
+from cygni.oneoffs import OneOffs
 from cygni.operations import Operations
 from cygni.permissions import Permissions
 from cygni.pushes import Pushes
+from cygni.reports import Reports
 from cygni.repositories import Repositories
 from cygni.services import Services
 from cygni.slots import PushSlots
 from cygni.sources import Sources
 from cygni.store import Store
+from deployer.memory import Machine, MemoryEngine, Programs
+from deployer.memory.machine import healthy
 from gitserver.hostkeys import host_keys
 from gitserver.keys import parse_public_key
 from gitserver.ports import GitServerOptions, Limits
@@ -116,6 +122,7 @@ class Reception:
     housekeeping: Housekeeping
     slots: PushSlots
     server: GitServer
+    machine: Machine
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     def url(self, app: str = "shop") -> str:
@@ -137,7 +144,9 @@ class Reception:
             *(w for o in options for w in ("-o", o)),
         ]
 
-    async def spawn(self, *command: str, cwd: Path | None = None) -> asyncio.subprocess.Process:
+    async def spawn(
+        self, *command: str, cwd: Path | None = None, stdin: int = asyncio.subprocess.DEVNULL
+    ) -> asyncio.subprocess.Process:
         identity = {
             f"GIT_{who}_{what}": "t@example.com"
             for who in ("AUTHOR", "COMMITTER")
@@ -154,7 +163,7 @@ class Reception:
                 "GIT_SSH_COMMAND": " ".join(self.ssh()),
                 **identity,
             },
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
@@ -176,8 +185,11 @@ class Reception:
         assert result.code == 0, result.err
         return result.out + result.err
 
+    def to_server(self, *words: str) -> list[str]:
+        return [*self.ssh(), "-p", str(self.server.port), "cygni@127.0.0.1", *words]
+
     async def command(self, *words: str) -> Result:
-        return await self.run(*self.ssh(), "-p", str(self.server.port), "cygni@127.0.0.1", *words)
+        return await self.run(*self.to_server(*words))
 
     async def work(
         self, name: str = "work", files: Mapping[str, str] | None = None, app: str = "shop"
@@ -249,7 +261,11 @@ async def prepare(kept: Path) -> None:
 
 @asynccontextmanager
 async def reception(
-    root: Path, kept: Path, limits: Limits | None = None, **settings: Any
+    root: Path,
+    kept: Path,
+    limits: Limits | None = None,
+    programs: Programs | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Reception]:
     """Start everything; the user `tester`, an admin, has the key `root/key`. `kept` is from `prepare`."""
     shutil.copytree(kept, root, dirs_exist_ok=True)
@@ -272,20 +288,38 @@ async def reception(
         worker.register(handlers.kinds())
         operations, builds = Operations(store, worker, build_logs), Builds(store, worker, build_logs)
         permissions, disk = Permissions(store), Disk(chosen.data, chosen.disk_reserve)
+        machine = Machine(programs or healthy)
+        stack.callback(machine.close)
+        engine = MemoryEngine(machine, "server")
+        collection = LogCollection(logs)
+        collection.follow(engine)
+        manifests = Manifests(chosen, store, lambda: None)
+        one_offs = OneOffs(store, manifests, engine, collection, Reports(logs))
         services = Services(
-            chosen, store, worker, logs, build_logs, repositories, operations, builds, nothing, nothing,
-            permissions, disk,
-        )  # fmt: skip
+            settings=chosen,
+            store=store,
+            worker=worker,
+            logs=logs,
+            build_logs=build_logs,
+            repositories=repositories,
+            operations=operations,
+            builds=builds,
+            releases=nothing,
+            engine=engine,
+            permissions=permissions,
+            disk=disk,
+            one_offs=one_offs,
+        )
         slots = PushSlots(remind_every=0.5)
         housekeeping = Housekeeping(store, repositories, slots, nothing, logs)
         pushes = Pushes(disk, store, permissions, worker, builds, repositories, sources, slots, housekeeping)
         options = GitServerOptions("127.0.0.1", 0, root / "ssh", limits=limits or Limits())
         server = GitServer(options, Keys(store), pushes, Commands(services))
         await _add_key(root, services)
-        for task in (worker.run(), housekeeping.run()):
+        for task in (worker.run(), housekeeping.run(), collection.run(), one_offs.run()):
             stack.push_async_callback(_end, asyncio.create_task(task))
         stack.push_async_callback(worker.stop, 0)
-        made = Reception(root, store, services, pipeline, housekeeping, slots, server)
+        made = Reception(root, store, services, pipeline, housekeeping, slots, server, machine)
         stack.push_async_callback(_end_clients, made, server)
         await server.start()
         yield made
