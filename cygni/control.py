@@ -259,15 +259,14 @@ async def _feed_input(writer: asyncio.StreamWriter) -> None:
 
 async def _feed_terminal(writer: asyncio.StreamWriter, terminal: int) -> None:
     """Pass typed lines on without a thread: one that waits for a key would keep this process from ending."""
-    loop, typed = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(terminal, typed.set)
+    loop = asyncio.get_running_loop()
+    typed: asyncio.Queue[bytes] = asyncio.Queue()
+    # Read where the loop says that it will not block, and nowhere else.
+    loop.add_reader(terminal, lambda: typed.put_nowait(os.read(terminal, 65536)))
     try:
-        data = b"."
-        while data:
-            await typed.wait()
-            typed.clear()
-            data = os.read(terminal, 65536)
+        while data := await typed.get():
             await write_frame(writer, INPUT, data)
+        await write_frame(writer, INPUT, b"")
     finally:
         loop.remove_reader(terminal)
 

@@ -247,7 +247,7 @@ def test_limits_replace_processes_without_a_lost_request(server: Server, shop: s
     assert load.failures == []
     web = {item["type"]: item for item in ask("limits", "-a", shop)}["web"]
     assert (web["memory_bytes"], web["cpus"]) == (192 << 20, 0.5)
-    assert [item["memory_limit"] for item in ask("ps", "-a", shop, "web")] == [192 << 20]
+    eventually(lambda: [item["memory_limit"] for item in ask("ps", "-a", shop, "web")] == [192 << 20])
     (container,) = [c for c in server.containers(shop) if c.labels["cygni.process"] == "web"]
     assert container.attrs["HostConfig"]["NanoCpus"] == 500_000_000
     server.ssh("limits:set", "-a", shop, "web=default")
