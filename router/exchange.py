@@ -309,7 +309,9 @@ class Exchange:
     @property
     def _may_go_on(self) -> bool:
         """Whether the client may send another request; an unread rest of this one would be taken for it."""
-        return self.head.fields.keep_alive and not self._gateway.draining and self._sent
+        upload = self._upload
+        whole = upload is None or upload.complete
+        return whole and self.head.fields.keep_alive and not self._gateway.draining
 
     def _complete(self, *, reusable: bool) -> None:
         """The answer is written: the connection goes back to its backend if both sides are done with it."""
