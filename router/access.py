@@ -10,6 +10,7 @@ from router.faults import Fault
 from router.options import Limits
 
 _UNSAFE: Final = re.compile(rb'["\\\x80-\xff]')
+_UNSAFE_BYTES: Final = b'"\\' + bytes(range(0x80, 0x100))
 _PATH_LIMIT: Final = 2_000
 _LAST_SECONDS: Final = 1.0
 _LINE: Final = (
@@ -57,9 +58,9 @@ def milliseconds(seconds: float) -> bytes:
 
 def quoted(path: bytes) -> bytes:
     """Make a request target safe inside double quotes: quote, backslash and high bytes become %XX."""
+    if len(path) <= _PATH_LIMIT and path.translate(None, _UNSAFE_BYTES) == path:
+        return path
     shown = path if len(path) <= _PATH_LIMIT else path[:_PATH_LIMIT] + b"..."
-    if shown.isascii() and b'"' not in shown and b"\\" not in shown:
-        return shown
     return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], shown)
 
 

@@ -39,22 +39,33 @@ class ResponseHead:
     length: int | None
     """Like `Framing.length`, but 0 where no body follows whatever the fields say."""
     framing: Framing
+    raw: bytes
+    bodyless: bool
+    outgoing: bytes = b""
+    """What most clients get for it, once it has been written (see `forward`)."""
 
 
-def parse_response(buffer: bytes, end: int, *, bodyless: bool) -> ResponseHead:
+def parse_response(
+    buffer: bytes, end: int, *, bodyless: bool, last: ResponseHead | None = None
+) -> ResponseHead:
     """Read the head that ends at `end`; `bodyless` says that the request was HEAD.
+
+    `last` is the answer before this one on the same connection: the same bytes say the same again.
 
     Raises:
         RefusedError: the instance must not be believed (H17).
     """
-    first, *fields = buffer[:end].split(b"\r\n")
+    raw = buffer[:end]
+    if last is not None and last.raw == raw and last.bodyless is bodyless:
+        return last
+    first, *fields = raw.split(b"\r\n")
     status, line, http11 = _status(first[:_STATUS_LINE_LIMIT])
     lines, said = _LINES.sort(fields, _MOST_HEADERS)
     framing = _understand(said, http11)
     if framing.options:
         lines = without(lines, framing.options)
     length = 0 if bodyless or status < 200 or status in (204, 304) else framing.length
-    return ResponseHead(status, line, lines, length, framing)
+    return ResponseHead(status, line, lines, length, framing, raw, bodyless)
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,7 @@
-"""The control socket: control planes connect here (mode 0600, one message a line)."""
+"""The control socket: control planes connect here (mode 0600, one message a line).
+
+A client that speaks HTTP gets the metrics: `curl --unix-socket PATH http://router/metrics`.
+"""
 
 import asyncio
 import contextlib
@@ -105,7 +108,11 @@ class ControlServer:
 
     async def _converse(self, reader: asyncio.StreamReader, client: ClientState) -> None:
         async with asyncio.timeout(_HANDSHAKE):
-            opening = feed.decode(await reader.readline())
+            line = await reader.readline()
+        if line.startswith(b"GET "):
+            self._answer(line, client)
+            return
+        opening = feed.decode(line)
         if not isinstance(opening, feed.Subscribe) or opening.protocol != feed.PROTOCOL:
             raise FeedError("a client speaks another protocol version")
         client.collect = opening.collect
@@ -113,3 +120,13 @@ class ControlServer:
         self._relay.join_client(client)
         while line := await reader.readline():
             self._relay.from_client(client, feed.decode(line))
+
+    def _answer(self, line: bytes, client: ClientState) -> None:
+        found = line.split(b" ")[1] == b"/metrics"
+        text = (self._relay.metrics() if found else "Only /metrics is here.\n").encode()
+        head = (
+            f"HTTP/1.1 {'200 OK' if found else '404 Not Found'}\r\n"
+            "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
+            f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+        )
+        client.peer.send(head.encode() + text)

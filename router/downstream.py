@@ -73,10 +73,10 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Give bytes to the current exchange, or keep them for the next one."""
         exchange = self._exchange
-        if exchange is None and not self._buffer and not self._halted and self._serve_alone(data):
-            return
         if self._lingering:
             self._discard(data)
+        elif exchange is None and not self._buffer and not self.congested and self._serve_alone(data):
+            pass
         elif exchange is not None and exchange.wants_input:
             self._feed(exchange, data)
         else:

@@ -11,7 +11,7 @@ from router.faults import Fault
 from router.forward import forwarded_for, request_bytes
 from router.gateway import Gateway
 from router.head import RequestHead
-from router.passing import Answer, Upload
+from router.passing import NO_UPLOAD, Answer, NoUpload, Upload
 from router.ports import Client
 from router.upstream import UpstreamConnection
 
@@ -24,7 +24,7 @@ class Exchange:
     tunnel = False
     """Whether the connection was upgraded."""
     # Defaults stand here so that a request sets only what is different for it.
-    _upload: Upload | None = None
+    _upload: Upload | NoUpload = NO_UPLOAD
     _site: Site | None = None
     _backend: Backend | None = None
     _upstream: UpstreamConnection | None = None
@@ -63,19 +63,12 @@ class Exchange:
     @property
     def wants_input(self) -> bool:
         """Whether the next bytes of the client belong to this exchange."""
-        upload = self._upload
-        return upload is not None and (self.tunnel or not upload.complete)
+        return self.tunnel or not self._upload.complete
 
     def start(self) -> None:
         """Find the app and send the request."""
         self._touch()
         self._route()
-
-    @property
-    def _sent(self) -> bool:
-        """Whether all of the request has come."""
-        upload = self._upload
-        return upload is None or upload.complete
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the request's body or of the upgraded connection; returns what follows them.
@@ -83,13 +76,11 @@ class Exchange:
         Raises:
             RefusedError: the body's framing is malformed.
         """
-        upload = self._upload
-        assert upload is not None
         if self.tunnel:
             self._touch()
-            upload.send(data)
+            self._upload.send(data)
             return b""
-        rest = upload.feed(data)
+        rest = self._upload.feed(data)
         if not self._answer.begun:
             self._touch()
         return rest
@@ -100,7 +91,7 @@ class Exchange:
         if self.tunnel and self._upstream is not None:
             self._upstream.transport.write_eof()
             return not self._upstream_ended
-        return self._sent
+        return self._upload.complete
 
     def client_gone(self) -> None:
         """The client's connection is lost."""
@@ -129,7 +120,7 @@ class Exchange:
             self.cut()
         elif self._answer.begun:
             self._fail(faults.CLIENT_IDLE if self._client.congested else faults.IDLE)
-        elif self._sent or self._upstream is None or not self._upstream.usable:
+        elif self._upload.complete or self._upstream is None or not self._upstream.usable:
             self._fail(faults.TIMEOUT)
         else:
             self._fail(faults.CLIENT_IDLE)
@@ -216,10 +207,7 @@ class Exchange:
         self._upstream = connection
         connection.begin(self, bodyless=self.head.method == b"HEAD")
         head = request_bytes(self.head, self._client.sender, self.request_id, self._started)
-        if self._upload is None:
-            connection.transport.write(head)
-        else:
-            self._upload.attach(connection, head)
+        self._upload.attach(connection, head)
         if self._client.congested:
             connection.pause()
 
@@ -292,7 +280,7 @@ class Exchange:
         """A server that closed an idle connection has not worked on a request it cannot have had in full."""
         if self.head.fields.length == 0:
             return self.head.method in _IDEMPOTENT
-        return self._upload is not None and not self._upload.sent
+        return not self._upload.sent
 
     def _switch(self, head: ResponseHead) -> None:
         if not self.head.fields.upgrade or self._backend is None or self._upstream is None:
@@ -309,7 +297,7 @@ class Exchange:
     @property
     def _may_go_on(self) -> bool:
         """Whether the client may send another request; an unread rest of this one would be taken for it."""
-        return self.head.fields.keep_alive and not self._gateway.draining and self._sent
+        return self._upload.complete and self.head.fields.keep_alive and not self._gateway.draining
 
     def _complete(self, *, reusable: bool) -> None:
         """The answer is written: the connection goes back to its backend if both sides are done with it."""
@@ -317,7 +305,7 @@ class Exchange:
         assert connection is not None
         assert backend is not None
         self._forget_upstream()
-        if reusable and self._sent:
+        if reusable and self._upload.complete:
             backend.keep(connection, self._gateway.loop.time())
         else:
             connection.close()
@@ -360,8 +348,7 @@ class Exchange:
 
     def _forget_upstream(self) -> None:
         self._upstream = None
-        if self._upload is not None:
-            self._upload.detach()
+        self._upload.detach()
 
     def _release(self) -> None:
         backend, self._backend = self._backend, None
@@ -375,7 +362,7 @@ class Exchange:
         limits = self._gateway.limits
         if self.tunnel:
             pause = limits.tunnel_idle
-        elif self._answer.begun or not self._sent:
+        elif self._answer.begun or not self._upload.complete:
             pause = limits.idle
         else:
             pause = limits.first_byte
@@ -401,4 +388,10 @@ class Exchange:
             answer.status or (0 if fault is None else fault.status),
             answer.size,
         )
-        self._gateway.access.add(self._site.route.app_id, now, record)
+        app_id = self._site.route.app_id
+        self._gateway.access.add(app_id, now, record)
+        tally = self._gateway.meter.count(app_id, record.status, record.service, record.size)
+        if self._hold is not None:
+            tally.holds += 1
+        if self._attempts > 1:
+            tally.retries += self._attempts - 1

@@ -1,5 +1,7 @@
 """Heroku's error codes, and the small pages that carry them. No detail of the inside is shown."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from html import escape
@@ -54,14 +56,14 @@ def refusal(status: int, reason: str) -> Fault:
 
 
 def page(fault: Fault, head: RequestHead | None, request_id: str, *, keep_alive: bool) -> tuple[bytes, int]:
-    """Write a whole answer, HTML where the client accepts it; returns it and the size of its body."""
-    as_html = head is not None and _accepts_html(head)
+    """Write a whole answer in a form that the client accepts; returns it and the size of its body."""
     title = f"{fault.status} {_phrase(fault.status)}"
-    body = (_html if as_html else _plain)(fault, title, request_id).encode()
+    kind, write = _form(head)
+    body = write(fault, title, request_id).encode()
     fields = [
         f"HTTP/1.1 {title}",
         f"Date: {formatdate(usegmt=True)}",
-        f"Content-Type: text/{'html' if as_html else 'plain'}; charset=utf-8",
+        f"Content-Type: {kind}",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "Via: 1.1 cygni",
@@ -78,8 +80,15 @@ def page(fault: Fault, head: RequestHead | None, request_id: str, *, keep_alive:
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + body, len(body)
 
 
-def _accepts_html(head: RequestHead) -> bool:
-    return any(line[:7].lower() == b"accept:" and b"text/html" in line.lower() for line in head.fields.lines)
+def _form(head: RequestHead | None) -> tuple[str, Callable[[Fault, str, str], str]]:
+    """Choose HTML or JSON where the client asks for it by name; text else."""
+    fields = head.fields.lines if head is not None else []
+    accepted = b",".join(line for line in fields if line[:7].lower() == b"accept:").lower()
+    if b"text/html" in accepted:
+        return "text/html; charset=utf-8", _html
+    if b"application/json" in accepted or b"+json" in accepted:
+        return "application/json", _json
+    return "text/plain; charset=utf-8", _plain
 
 
 def _phrase(status: int) -> str:
@@ -89,6 +98,11 @@ def _phrase(status: int) -> str:
 def _plain(fault: Fault, title: str, request_id: str) -> str:
     notes = "".join(f"{name}: {value}\n" for name, value in _notes(fault, request_id))
     return f"{title}\n\n{fault.text}\n{notes}"
+
+
+def _json(fault: Fault, title: str, request_id: str) -> str:
+    told = {"status": fault.status, "title": title, "code": fault.code, "detail": fault.text}
+    return json.dumps({**told, "request_id": request_id}) + "\n"
 
 
 def _html(fault: Fault, title: str, request_id: str) -> str:

@@ -156,8 +156,17 @@ class Dropped:
     type: Literal["dropped"] = "dropped"
 
 
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Up, from a worker: numbers to add up by app, and its present state (see `metrics`)."""
+
+    apps: dict[str, list[int]]
+    gauges: dict[str, int]
+    type: Literal["stats"] = "stats"
+
+
 Down = Subscribe | Snapshot | Change | Remove | Drain | Stop
-Up = Hello | Ack | Drained | Access | LastRequests | Ejected | Wake | Dropped
+Up = Hello | Ack | Drained | Access | LastRequests | Ejected | Wake | Dropped | Stats
 Message = Down | Up
 Event = Ejected | Wake
 
@@ -176,6 +185,7 @@ _MESSAGES: Final[dict[str, type[Message]]] = {
     "ejected": Ejected,
     "wake": Wake,
     "dropped": Dropped,
+    "stats": Stats,
 }
 
 
@@ -256,8 +266,10 @@ def _route(value: Any) -> AppRoute:
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "app_id": _text,
+    "apps": lambda value: {_text(key): [_integer(item) for item in items] for key, items in value.items()},
     "collect": _exactly(bool),
     "count": _integer,
+    "gauges": lambda value: {_text(key): _integer(item) for key, item in value.items()},
     "http_port": _integer,
     "instance_id": _text,
     "instance_ids": _texts,

@@ -122,6 +122,9 @@ def _believed(fields: RequestFields, sender: Sender, chain: bytes) -> list[bytes
 
 def response_bytes(answer: ResponseHead, minor: int, *, chunked: bool, keep_alive: bool) -> bytes:
     """Write the head a client of HTTP/1.`minor` gets; `chunked` says how the body that follows is framed."""
+    usual = keep_alive and minor == 1 and not chunked
+    if usual and answer.outgoing:
+        return answer.outgoing
     if chunked:
         ours = b"Transfer-Encoding: chunked\r\n"
     else:
@@ -130,7 +133,10 @@ def response_bytes(answer: ResponseHead, minor: int, *, chunked: bool, keep_aliv
         ours += b"Connection: close\r\n"
     elif minor == 0:
         ours += b"Connection: keep-alive\r\n"
-    return b"\r\n".join((answer.line, *answer.lines, ours + _VIA))
+    written = b"\r\n".join((answer.line, *answer.lines, ours + _VIA))
+    if usual:
+        answer.outgoing = written
+    return written
 
 
 def switching_bytes(answer: ResponseHead) -> bytes:

@@ -9,12 +9,14 @@ from router import feed
 from router.access import AccessLog
 from router.backends import Backend, Routing, Site
 from router.forward import Network, RequestIds
+from router.metrics import Meter
 from router.options import Limits
 from router.ports import Held, Timed
 from router.table import AppRoute, Table
 
 _IDLE_GRACE = 1.0
 _WAKE_EVERY = 1.0
+_REPORT_EVERY = 1.0
 
 
 class Gateway:
@@ -34,6 +36,7 @@ class Gateway:
         self.trusted = trusted
         self.loop = loop
         self.access = AccessLog(limits, send, loop)
+        self.meter = Meter(send)
         self.request_ids = RequestIds()
         self.routing = Routing(Table(), {})
         self.draining = False
@@ -43,6 +46,7 @@ class Gateway:
         self._woken: dict[str, float] = {}
         self._retired: set[Backend] = set()
         self._empty = asyncio.Event()
+        self._reported = 0.0
 
     def replace(self, version: int, routes: Iterable[AppRoute]) -> None:
         """Put a whole table in force."""
@@ -110,6 +114,15 @@ class Gateway:
         for site in self.routing.sites.values():
             for backend in site.backends:
                 backend.close_idle(now - self.limits.upstream_idle)
+        if now - self._reported >= _REPORT_EVERY:
+            self._reported = now
+            self.report()
+
+    def report(self) -> None:
+        """Tell the parent what was counted."""
+        in_flight = sum(backend.in_flight for backend in self._backends())
+        held = sum(map(len, self._held.values()))
+        self.meter.report({"connections": len(self.clients), "in_flight": in_flight, "held": held})
 
     def left(self, client: Timed) -> None:
         """A client connection has ended."""
@@ -135,6 +148,7 @@ class Gateway:
             backend.stop()
         self.access.flush()
         self.access.tell()
+        self.report()
 
     def _install(self, table: Table, sites: dict[str, Site]) -> None:
         """The swap: one assignment; then what is no longer in force is retired and waiting requests go on."""

@@ -74,6 +74,30 @@ class Upload:
         self._connection = None
 
 
+class NoUpload:
+    """What most requests have in place of a body. Shared: it holds nothing."""
+
+    complete = True
+    sent = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Nothing belongs to it."""
+        return data
+
+    def send(self, *pieces: bytes) -> None:
+        """Only an upgraded connection sends, and that has an `Upload`."""
+
+    def attach(self, connection: UpstreamConnection, head: bytes) -> None:
+        """Send the head."""
+        connection.transport.write(head)
+
+    def detach(self) -> None:
+        """The connection is gone."""
+
+
+NO_UPLOAD: Final = NoUpload()
+
+
 class Answer:
     """An answer, written out once for each read from the instance."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from router import feed
+from router.metrics import Metrics
 from router.spool import Collector, Spool
 from router.store import Saver
 from router.table import Table
@@ -58,6 +59,7 @@ class Relay:
         self.table = table
         self._saver = saver
         self._spool = spool
+        self._metrics = Metrics()
         self._workers: set[WorkerState] = set()
         self._clients: list[ClientState] = []
         self._queries: dict[int, _Query] = {}
@@ -76,6 +78,7 @@ class Relay:
     def leave_worker(self, worker: WorkerState) -> None:
         """Forget a worker that ended: its requests ended with it."""
         self._workers.discard(worker)
+        self._metrics.leave(worker)
         for number in [number for number, query in self._queries.items() if worker in query.waiting]:
             self._answer(number, worker)
         self.settle()
@@ -119,19 +122,26 @@ class Relay:
         if count is not None:
             self._spool.add(line, count)
             return
-        match feed.decode(line):
+        message = feed.decode(line)
+        match message:
             case feed.Ack(version=version):
                 self._acknowledge(worker, version)
             case feed.Drained(query=query):
                 self._answer(query, worker)
             case feed.LastRequests(times=times):
                 self._spool.add_times(times)
+            case feed.Stats():
+                self._metrics.add(worker, message)
             case feed.Dropped(count=lost):
                 self._spool.add_dropped(lost)
             case feed.Ejected() | feed.Wake():
                 self._spool.add(line, 1)
             case _:
                 pass
+
+    def metrics(self) -> str:
+        """Write what was counted as Prometheus text."""
+        return self._metrics.text(self.table.routes)
 
     def settle(self) -> None:
         """Tell each client which of its numbers are saved and applied everywhere."""
@@ -145,6 +155,7 @@ class Relay:
 
     def _install(self, client: ClientState, number: int, table: Table, message: feed.Down) -> None:
         self.table = table
+        self._metrics.keep_only(table.routes)
         client.pending.append((table.version, number))
         line = feed.encode(message)
         for worker in self._workers:

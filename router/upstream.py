@@ -1,7 +1,7 @@
 """One connection to an instance: writes a request, reads its answer, bounded both ways."""
 
 import asyncio
-from typing import cast
+from typing import Final, cast
 
 from router.answer import ResponseHead, parse_response
 from router.body import Body, body_of
@@ -9,6 +9,8 @@ from router.errors import RefusedError
 from router.head import END
 from router.options import Limits
 from router.ports import Receiver
+
+_REMEMBERED: Final = 2_048
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -19,6 +21,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_bodyless",
         "_buffer",
         "_head",
+        "_last",
         "_limits",
         "_received",
         "closed",
@@ -42,6 +45,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         self._body: Body | None = None
         self._head: ResponseHead | None = None
+        self._last: ResponseHead | None = None
+        """Of the answer before, which the next one may repeat."""
         self._bodyless = False
         self._received = False
 
@@ -148,7 +153,8 @@ class UpstreamConnection(asyncio.Protocol):
                     raise RefusedError(503, "the answer's headers are too large")
                 self._buffer = data
                 return
-            head = parse_response(data, end, bodyless=self._bodyless)
+            head = parse_response(data, end, bodyless=self._bodyless, last=self._last)
+            self._last = head if end <= _REMEMBERED else None
             data = data[end + len(END) :]
             self._buffer = b""
             if head.status >= 200:

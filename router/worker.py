@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import resource
@@ -165,6 +166,10 @@ def main() -> None:
     """Entry of the process; the parent is the only caller."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     options = WorkerOptions.parse(sys.argv[1])
+    gc.freeze()
+    gc.set_threshold(
+        20_000, 20, 20
+    )  # requests make no cycles; looking for some costs a pause with many connections
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Worker(options).run())
 

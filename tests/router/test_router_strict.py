@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from router.body import ChunkedBody
 from router.errors import RefusedError
 from router.head import END, RequestHead, find_request_end, parse_request
+from router.lines import LineTable
 from router.options import Limits
 
 if TYPE_CHECKING:
@@ -255,3 +256,45 @@ def test_a_malformed_chunk_is_found_wherever_it_is_cut(cut: int) -> None:
     with pytest.raises(RefusedError):
         for piece in (data[:cut], data[cut:]):
             body.feed(piece)
+
+
+async def test_requests_and_answers_that_differ_little_are_not_taken_for_each_other(world: World) -> None:
+    """Heads that repeat are remembered on a connection: by every byte, and for the method they answered."""
+    await world.launch()
+    seen: list[Request] = []
+
+    async def answer(request: Request) -> None:
+        seen.append(request)
+        request.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        if not request.line.startswith("HEAD"):
+            request.writer.write(b"ok")
+
+    await world.route((await world.http("app", answer)).target())
+    client = await world.client()
+    for method, extra in (
+        ("GET", "X: 1\r\n"), ("HEAD", "X: 1\r\n"), ("GET", "X: 1\r\n"), ("GET", "X: 2\r\n"), ("GET", "x: 1\r\n"),
+        ("GET", ""), ("GET", "X: 1\r\nX: 1\r\n"), ("GET", "X: 1\r\nConnection: x\r\n"), ("GET", "X: 1\r\n"),
+    ):  # fmt: skip
+        client.send(f"{method} / HTTP/1.1\r\n{HOST}{extra}\r\n")
+        status, _, body = await client.answer(bodyless=method == "HEAD")
+        assert (status, body) == (200, b"" if method == "HEAD" else b"ok")
+    counts = [[value for name, value in request.headers if name.lower() == "x"] for request in seen]
+    assert counts == [["1"], ["1"], ["1"], ["2"], ["1"], [], ["1", "1"], [], ["1"]]
+    client.send(f"GET / HTTP/1.0\r\n{HOST}X: 1\r\n\r\n")
+    assert (await client.answer())[1]["connection"] == "close"
+    assert await client.ended()
+    assert len({request.header("x-request-id") for request in seen}) == len(seen)
+
+
+def test_the_table_of_lines_is_bounded_and_never_wrong() -> None:
+    table = LineTable((b"host",))
+    for n in range(10_000):
+        assert table[b"X-%d: y" % n] is None
+        assert table[b"Host: a"] == (b"host", b"a")
+        assert len(table) <= 4_096
+    assert table[b"X: " + b"a" * 1_000] is None
+    assert b"X: " + b"a" * 1_000 not in table
+    for line in (b"Host : a", b" folded", b"no colon", b"a\nb: c", b"", b": x"):
+        for _ in range(2):
+            with pytest.raises(RefusedError):
+                table[line]
