@@ -25,6 +25,7 @@ from buildpacks.ports import (
 )
 from buildpacks.render import render
 from buildpacks.stacks.stack import StackError
+from buildpacks.subtree import SubTree
 from config import Settings
 from cygni import build_errors
 from cygni.domain.models import App, BuildStatus, ProcessType
@@ -157,10 +158,13 @@ class Images:
         dockerfile = render(plan, catalog)
         return BuildRequest(
             dockerfile=dockerfile,
-            tree=source.tree,
-            tag=self._tag(app, source.tree_id, dockerfile, f"{secrets_hash} {stack}"),
+            tree=SubTree(source.tree, plan.root) if plan.root else source.tree,
+            tag=self._tag(
+                app, source.tree_id, dockerfile, f"{secrets_hash} {stack} {plan.root}{_arguments(plan)}"
+            ),
             labels={"cygni.app": app.name, "cygni.app-id": app.id, "cygni.server": self._server},
-            build_args={SECRETS_HASH: secrets_hash} if source.config else {},
+            build_args={**plan.build_args, **({SECRETS_HASH: secrets_hash} if source.config else {})},
+            target=plan.target,
             secrets={secret: shell_assignments(source.config)} if source.config else {},
             redact=tuple(source.config.values()),
             limits=BuildLimits(
@@ -244,6 +248,13 @@ def _free_bytes(folder: Path) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
+
+
+def _arguments(plan: Plan) -> str:
+    """What the settings give to an own Dockerfile, as part of an image's name."""
+    if plan.target is None and not plan.build_args:
+        return ""
+    return f" {plan.target} {sorted(plan.build_args.items())}"
 
 
 def _process_type(process: Process, plan: Plan) -> ProcessType:
