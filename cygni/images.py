@@ -27,7 +27,7 @@ from buildpacks.render import render
 from buildpacks.stacks.stack import StackError
 from buildpacks.subtree import SubTree
 from config import Settings
-from cygni import build_errors
+from cygni import build_errors, messages
 from cygni.domain.models import App, BuildStatus, ProcessType
 from cygni.output import Narrator
 from cygni.sources import Source
@@ -37,6 +37,8 @@ STACK_LABEL = "cygni.stack"
 SECRETS_ID = "app-env"
 SECRETS_HASH = "CYGNI_SECRETS_HASH"
 KEY_LENGTH = 24
+RETRY_SECONDS = (2.0, 8.0)
+"""Pauses before a build is tried again that a registry's absence has stopped."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,16 @@ class Images:
         return labels.get(STACK_LABEL, "")
 
     async def _run(self, request: BuildRequest, say: Narrator) -> BuiltImage:
-        try:
-            return await self._builder.build(request, say.raw)
-        except BuildFailedError as error:
-            raise build_errors.failed(error) from None
+        """Build; what a registry that does not answer has stopped is tried again, with growing pauses."""
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                return await self._builder.build(request, say.raw)
+            except BuildFailedError as error:
+                if pause is None or not build_errors.may_pass(error):
+                    raise build_errors.failed(error) from None
+            await say.detail(messages.build_again(pause))
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _request(self, source: Source, plan: Plan, stack: str) -> BuildRequest:
         app = source.app

@@ -1,6 +1,7 @@
 require "rails"
 require "action_controller/railtie"
-require "sprockets/railtie"
+require "propshaft"
+require "propshaft/railtie"
 
 class Shop < Rails::Application
   config.load_defaults 7.0
