@@ -4,6 +4,7 @@ from buildpacks.plan import BuildSettings, Candidate
 from buildpacks.ports import Tree
 from buildpacks.providers.base import Source
 from buildpacks.providers.registry import PROVIDERS
+from buildpacks.repository_settings import with_repository
 
 
 def detect(tree: Tree, settings: BuildSettings | None = None) -> tuple[Candidate, ...]:
@@ -14,7 +15,8 @@ def detect(tree: Tree, settings: BuildSettings | None = None) -> tuple[Candidate
         TreeError: it cannot be read.
         PlanError: a file that has to be read for this is not text.
     """
-    return detect_source(Source(tree, settings or BuildSettings()))
+    source, _ = with_repository(Source(tree, settings or BuildSettings()))
+    return detect_source(source)
 
 
 def detect_source(source: Source) -> tuple[Candidate, ...]:

@@ -39,6 +39,16 @@ def _plan(plan: Plan) -> dict[str, Any]:
             }
             for pick in plan.picks
         ],
+        "settings": [
+            {"name": item.name, "value": item.value, "source": _evidence(item.source)}
+            for item in plan.settings
+        ],
+        "suite": plan.suite,
+        "root": plan.root,
+        "packages": {
+            kind: [{"name": item.name, "source": _evidence(item.source)} for item in packages]
+            for kind, packages in (("build", plan.build_packages), ("run", plan.run_packages))
+        },
         "steps": [
             {"name": step.name, "from": step.base, "actions": list(_actions(step))} for step in plan.steps
         ],
@@ -104,9 +114,16 @@ def _text(result: Plan | Failure, candidates: tuple[Candidate, ...]) -> Iterator
         return
     yield from _candidate_rows("detected", [item for item in candidates if item.provider == result.provider])
     yield from _candidate_rows("also seen", [item for item in candidates if item.provider != result.provider])
+    for setting in result.settings:
+        yield _row("setting", f"{setting.name} = {setting.value}  ({setting.source.place})")
     for pick in result.picks:
         asked = f' "{pick.requested}"' if pick.requested else ""
-        yield _row("picked", f"{pick.name} {pick.resolved}  ({pick.source.place}{asked})")
+        lost = f"; also {', '.join(other.place for other in pick.others)}" if pick.others else ""
+        yield _row("picked", f"{pick.name} {pick.resolved}  ({pick.source.place}{asked}{lost})")
+    yield _row("stack", f"Debian {result.suite}")
+    for label, packages in (("apt build", result.build_packages), ("apt run", result.run_packages)):
+        for package in packages:
+            yield _row(label, f"{package.name}  ({package.source.place})")
     for step in result.steps:
         yield _row("step", f"{step.name}: {'; '.join(_actions(step))}")
     for process in _all_processes(result):

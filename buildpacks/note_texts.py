@@ -5,7 +5,7 @@ from typing import Final, Literal
 NOTES: Final[dict[str, tuple[Literal["info", "warning"], str]]] = {
     "detect/also-matched": (
         "info",
-        "Also matched: {provider} ({place}); ignored. Choose it in the app's build settings.",
+        "Also matched: {provider} ({place}); ignored. Choose it with build.provider in cygni.toml.",
     ),
     "procfile/corrected": (
         "warning",
@@ -85,6 +85,32 @@ NOTES: Final[dict[str, tuple[Literal["info", "warning"], str]]] = {
         "info",
         "scripts.start is started as `{command}`, without npm, so that signals reach it.",
     ),
+    "settings/unused-command": (
+        "warning",
+        "build.command is set, but a {provider} app is built in its own way: the command is not used.",
+    ),
+    "aptfile/ignored": ("warning", "Aptfile line {line} is no package's name and is ignored: {text}"),
+    "version/default": ("info", "No version is asked for; {language} {version} is used."),
+    "go/default-version": ("info", "go.mod does not specify a Go version; Go {version} is used."),
+    "go/newer-line": (
+        "info",
+        "{place} asks for Go {requested}; it is built with Go {version}, which can do so.",
+    ),
+    "go/programs": ("info", "Several programs are built: {names}."),
+    "ruby/no-lock": (
+        "warning",
+        "There is no {lock}, so what is installed can change. Run `bundle lock` and commit it.",
+    ),
+    "ruby/secret-key": ("info", "Rails needs SECRET_KEY_BASE in the app's config (or config/credentials)."),
+    "php/no-lock": (
+        "warning",
+        "There is no composer.lock, so what is installed can change. Run `composer update` and commit it.",
+    ),
+    "rust/no-lock": (
+        "warning",
+        "There is no Cargo.lock, so what is built can change. Run `cargo generate-lockfile` and commit it.",
+    ),
+    "elixir/phoenix": ("info", "Phoenix needs SECRET_KEY_BASE and PHX_HOST in the app's config."),
     "static/root": ("info", "The folder {root} is served."),
     "dockerfile/syntax-dropped": (
         "warning",

@@ -122,6 +122,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """A setting that is not the default, as text."""
+
+    name: str
+    value: str
+    source: Evidence
+
+
+@dataclass(frozen=True)
 class Plan:
     """How a tree becomes an image and what runs in it. Holds names of config variables at most, never values."""
 
@@ -152,8 +161,8 @@ class Plan:
     """The stage of an own Dockerfile that is built; None for the last."""
     build_args: Mapping[str, str] = field(default_factory=dict)
     """Arguments of an own Dockerfile."""
-    health_path: str | None = None
-    """A path that answers when the app is well."""
+    settings: tuple[Setting, ...] = ()
+    """What was set about the build, and where."""
     schema: int = SCHEMA
 
     @property
@@ -228,9 +237,6 @@ class BuildSettings:
     build_packages: tuple[str, ...] = ()
     run_packages: tuple[str, ...] = ()
     processes: Mapping[str, str] = field(default_factory=dict)
-    health_path: str | None = None
-    paths: tuple[str, ...] = ()
-    """Build only when one of these globs has changed; empty for always."""
     stacks: tuple[Stack, ...] = STACKS
     origins: Mapping[str, Evidence] = field(default_factory=dict)
 

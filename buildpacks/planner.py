@@ -5,10 +5,22 @@ from dataclasses import replace
 
 from buildpacks.detect import detect_source
 from buildpacks.messages import Block, failure, listing, note, refuse
-from buildpacks.plan import BuildSettings, Candidate, Evidence, Failure, Note, Plan, PlanError
+from buildpacks.plan import (
+    BuildSettings,
+    Candidate,
+    Evidence,
+    Failure,
+    Note,
+    Plan,
+    PlanError,
+    Run,
+    Setting,
+    SystemPackage,
+)
 from buildpacks.ports import Tree, TreeLimitError
 from buildpacks.providers.base import Provider, Source
-from buildpacks.providers.registry import PROVIDERS, UNSUPPORTED
+from buildpacks.providers.registry import PROVIDERS
+from buildpacks.repository_settings import described, with_repository
 from buildpacks.walk import TreeError
 
 _MANIFESTS = ("Dockerfile", "package.json", "requirements.txt", "Procfile", "index.html")
@@ -24,9 +36,9 @@ def plan(
         settings: what the app's owner has set.
         env_names: names of the app's config variables; values never enter a plan.
     """
-    source = Source(tree, settings or BuildSettings(), env_names)
     try:
-        return _plan(source)
+        source, notes = with_repository(Source(tree, settings or BuildSettings(), env_names))
+        return _plan(source, notes)
     except PlanError as error:
         return error.failure
     except TreeLimitError as error:
@@ -35,40 +47,68 @@ def plan(
         return failure("tree/unreadable", detail=str(error))
 
 
-def _plan(source: Source) -> Plan:
+def _plan(source: Source, settings_notes: tuple[Note, ...]) -> Plan:
     candidates = detect_source(source)
     provider = _choose(source, candidates)
-    planned = provider.plan(source)
+    planned = _with_settings(source, provider.plan(source))
     _check_reserved(source, planned)
     file = source.procfile
-    notes = (*_losers(candidates, provider.name), *(file.notes if file else ()), *planned.notes)
+    beside = {pick.name for pick in planned.picks}
+    notes = (
+        *settings_notes,
+        *_losers(candidates, provider.name, beside),
+        *(file.notes if file else ()),
+        *planned.notes,
+    )
     if file is None:
         return replace(planned, notes=notes)
     return replace(planned, notes=notes, processes=file.processes or planned.processes, release=file.release)
 
 
+def _with_settings(source: Source, planned: Plan) -> Plan:
+    """Add what the settings say to what the provider planned."""
+    settings = source.settings
+    unused = settings.build_command is not None and not any(
+        isinstance(action, Run) and action.foreign for step in planned.steps for action in step.actions
+    )
+    notes = (note("settings/unused-command", provider=planned.provider),) if unused else ()
+    own = planned.dockerfile is not None
+    return replace(
+        planned,
+        root=settings.root,
+        settings=tuple(Setting(*row) for row in described(settings)),
+        build_packages=() if own else _packages(planned.build_packages, settings, "build"),
+        run_packages=() if own else _packages(planned.run_packages, settings, "run"),
+        notes=(*planned.notes, *notes),
+    )
+
+
+def _packages(
+    planned: tuple[SystemPackage, ...], settings: BuildSettings, kind: str
+) -> tuple[SystemPackage, ...]:
+    asked = settings.build_packages if kind == "build" else settings.run_packages
+    known = {package.name for package in planned}
+    added = (SystemPackage(name, settings.origin(f"packages.{kind}.{name}")) for name in asked)
+    return (*planned, *(package for package in added if package.name not in known))
+
+
 def _choose(source: Source, candidates: tuple[Candidate, ...]) -> Provider:
     by_name = {provider.name: provider for provider in PROVIDERS}
-    chosen = source.settings.provider
+    chosen, place = source.settings.provider, source.settings.origin("build.provider")
     if chosen is not None and chosen not in by_name:
-        raise refuse("detect/unknown-provider", provider=chosen, known=", ".join(sorted(by_name)))
+        raise refuse(
+            "detect/unknown-provider",
+            place,
+            place=place.place,
+            provider=chosen,
+            known=", ".join(sorted(by_name)),
+        )
     if chosen is not None and not any(candidate.provider == chosen for candidate in candidates):
         looked = Block(listing(by_name[chosen].looks_for))
-        raise refuse("detect/provider-mismatch", provider=chosen, looked=looked)
-    if chosen is None:
-        _refuse_unsupported(source, candidates)
+        raise refuse("detect/provider-mismatch", place, place=place.place, provider=chosen, looked=looked)
     if not candidates:
         raise _nothing(source)
     return by_name[candidates[0].provider]
-
-
-def _refuse_unsupported(source: Source, candidates: tuple[Candidate, ...]) -> None:
-    if candidates and candidates[0].provider in {"dockerfile", "python"}:
-        return
-    for pattern, language in UNSUPPORTED:
-        found = source.tree.files(pattern)
-        if found:
-            raise refuse("detect/unsupported", Evidence("file", found[0]), language=language, path=found[0])
 
 
 def _nothing(source: Source) -> PlanError:
@@ -93,7 +133,7 @@ def _nested_hint(source: Source) -> str:
     nested = [path for name in _MANIFESTS for path in source.tree.files(f"*/{name}")]
     if not nested:
         return ""
-    return f"\nThere are such files in folders below:\n{listing(nested, 5)}\nThe root of what is pushed has to be the app."
+    return f"\nThere are such files in folders below:\n{listing(nested, 5)}\nSet build.root in cygni.toml to the folder of the app."
 
 
 def _check_reserved(source: Source, planned: Plan) -> None:
@@ -102,8 +142,8 @@ def _check_reserved(source: Source, planned: Plan) -> None:
             raise refuse("tree/reserved-path", Evidence("reserved", path), path=path)
 
 
-def _losers(candidates: tuple[Candidate, ...], winner: str) -> Iterator[Note]:
-    """Notes on what else matched; a Procfile only adds processes, so it is no loser."""
+def _losers(candidates: tuple[Candidate, ...], winner: str, beside: set[str]) -> Iterator[Note]:
+    """Notes on what else matched; a Procfile only adds processes, and a language that builds assets is no loser."""
     for candidate in candidates:
-        if candidate.provider not in {winner, "procfile"}:
+        if candidate.provider not in {winner, "procfile", *beside}:
             yield note("detect/also-matched", provider=candidate.provider, place=candidate.evidence[0].place)

@@ -5,6 +5,7 @@ characters; upper case and `_` are corrected with a warning. There are no inline
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from buildpacks.messages import note, refuse
@@ -54,6 +55,22 @@ def parse(text: str, path: str = "Procfile") -> Procfile:
     if len(found) > TYPE_LIMIT:
         raise refuse("procfile/too-many", Evidence("procfile", path), limit=TYPE_LIMIT)
     return _sorted_out(path, found, notes)
+
+
+def overlay(
+    file: Procfile | None, processes: Mapping[str, str], places: Mapping[str, Evidence]
+) -> Procfile | None:
+    """A Procfile's processes with others put before them; the file itself where there are none."""
+    if not processes:
+        return file
+    notes = [
+        note for note in (file.notes if file else ()) if note.id not in {"procfile/empty", "procfile/no-web"}
+    ]
+    found = {process.type: process for process in (file.processes if file else ())}
+    if file is not None and file.release is not None:
+        found["release"] = file.release
+    given = {name: shell_process(name, command, places[name]) for name, command in processes.items()}
+    return _sorted_out(file.path if file else "cygni.toml", {**found, **given}, notes)
 
 
 def _sorted_out(path: str, found: dict[str, Process], notes: list[Note]) -> Procfile:

@@ -29,6 +29,12 @@ def failed(error: BuildFailedError) -> BuildError:
     )
 
 
+def may_pass(error: BuildFailedError) -> bool:
+    """Whether something that we only reach failed, and not the app: then the same build can work in a moment."""
+    known = classify(error.step, error.exit_code, error.tail)
+    return error.cause == "exit" and known is not None and known.retry and known.cls == "external"
+
+
 def engine_down(
     error: BuildFailedError | EngineUnavailableError | EngineRequestError, then: str = "push again"
 ) -> BuildError:

@@ -25,8 +25,9 @@ from buildpacks.ports import (
 )
 from buildpacks.render import render
 from buildpacks.stacks.stack import StackError
+from buildpacks.subtree import SubTree
 from config import Settings
-from cygni import build_errors
+from cygni import build_errors, messages
 from cygni.domain.models import App, BuildStatus, ProcessType
 from cygni.output import Narrator
 from cygni.sources import Source
@@ -36,6 +37,8 @@ STACK_LABEL = "cygni.stack"
 SECRETS_ID = "app-env"
 SECRETS_HASH = "CYGNI_SECRETS_HASH"
 KEY_LENGTH = 24
+RETRY_SECONDS = (2.0, 8.0)
+"""Pauses before a build is tried again that a registry's absence has stopped."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +146,16 @@ class Images:
         return labels.get(STACK_LABEL, "")
 
     async def _run(self, request: BuildRequest, say: Narrator) -> BuiltImage:
-        try:
-            return await self._builder.build(request, say.raw)
-        except BuildFailedError as error:
-            raise build_errors.failed(error) from None
+        """Build; what a registry that does not answer has stopped is tried again, with growing pauses."""
+        for pause in (*RETRY_SECONDS, None):
+            try:
+                return await self._builder.build(request, say.raw)
+            except BuildFailedError as error:
+                if pause is None or not build_errors.may_pass(error):
+                    raise build_errors.failed(error) from None
+            await say.detail(messages.build_again(pause))
+            await asyncio.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def _request(self, source: Source, plan: Plan, stack: str) -> BuildRequest:
         app = source.app
@@ -157,10 +166,13 @@ class Images:
         dockerfile = render(plan, catalog)
         return BuildRequest(
             dockerfile=dockerfile,
-            tree=source.tree,
-            tag=self._tag(app, source.tree_id, dockerfile, f"{secrets_hash} {stack}"),
+            tree=SubTree(source.tree, plan.root) if plan.root else source.tree,
+            tag=self._tag(
+                app, source.tree_id, dockerfile, f"{secrets_hash} {stack} {plan.root}{_arguments(plan)}"
+            ),
             labels={"cygni.app": app.name, "cygni.app-id": app.id, "cygni.server": self._server},
-            build_args={SECRETS_HASH: secrets_hash} if source.config else {},
+            build_args={**plan.build_args, **({SECRETS_HASH: secrets_hash} if source.config else {})},
+            target=plan.target,
             secrets={secret: shell_assignments(source.config)} if source.config else {},
             redact=tuple(source.config.values()),
             limits=BuildLimits(
@@ -244,6 +256,13 @@ def _free_bytes(folder: Path) -> int | None:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
+
+
+def _arguments(plan: Plan) -> str:
+    """What the settings give to an own Dockerfile, as part of an image's name."""
+    if plan.target is None and not plan.build_args:
+        return ""
+    return f" {plan.target} {sorted(plan.build_args.items())}"
 
 
 def _process_type(process: Process, plan: Plan) -> ProcessType:

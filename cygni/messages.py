@@ -118,6 +118,11 @@ def push_rejected(app: str) -> str:
 # Building
 
 
+def build_again(seconds: float) -> str:
+    """A registry did not answer, and the build is tried again."""
+    return f"A package registry did not answer; building again in {seconds:g} s"
+
+
 def engine_down(reason: str, then: str = "push again") -> str:
     """Docker does not answer."""
     return (

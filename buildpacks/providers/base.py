@@ -59,13 +59,15 @@ class Source:
 
     @cached_property
     def procfile(self) -> Procfile | None:
-        """The app's Procfile.
+        """The app's Procfile with the processes of `cygni.toml`, which go before its lines; None without either.
 
         Raises:
             PlanError: it has a line that is none.
         """
         text = self.text(self.settings.procfile)
-        return None if text is None else procfile.parse(text, self.settings.procfile)
+        file = None if text is None else procfile.parse(text, self.settings.procfile)
+        places = {name: self.settings.origin(f"processes.{name}") for name in self.settings.processes}
+        return procfile.overlay(file, self.settings.processes, places)
 
     @property
     def wants_web(self) -> bool:

@@ -33,4 +33,6 @@ class OwnDockerfile:
             port=PortRule(checked.exposed),
             notes=checked.notes,
             dockerfile=text,
+            target=source.settings.target,
+            build_args=source.settings.build_args,
         )

@@ -1,10 +1,10 @@
 """Static sites, served by a small server of ours."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildpacks.messages import note
-from buildpacks.plan import Candidate, Evidence, Plan
+from buildpacks.plan import Candidate, Copy, Evidence, Plan, Run, Step
 from buildpacks.providers.base import APP, Source
 from buildpacks.providers.site import Site, serve
 
@@ -40,8 +40,13 @@ class Static:
         found = _find(source) or _Found("", fallback=False, evidence=Evidence("default"))
         site = Site(f"{APP}/{found.root}".rstrip("/"), found.fallback, found.evidence)
         notes = (note("static/root", root=found.root),) if found.root else ()
-        suite = source.settings.stack.suite
-        return serve(site, provider=self.name, suite=suite, notes=notes, web=source.wants_web)
+        suite, command = source.settings.stack.suite, source.settings.build_command
+        steps: tuple[Step, ...] = ()
+        if command:
+            run = Run(command, secrets=True, foreign=True)
+            steps = (Step("build", "build", (Copy((".",), APP), run)),)
+            site = replace(site, copied=(site.folder, "build"))
+        return serve(site, provider=self.name, suite=suite, steps=steps, notes=notes, web=source.wants_web)
 
 
 def _find(source: Source) -> _Found | None:

@@ -11,6 +11,9 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _CERTIFICATES = "/usr/local/share/ca-certificates/"
 
 RUN_PACKAGES = ("busybox", "ca-certificates", "libpq5", "python3", "tini")
+SUITE_PACKAGES = {"trixie": ("passwd",)}
+"""What a suite does not bring by itself any more: trixie's essential packages can't add users."""
+
 BUILD_PACKAGES = (
     "build-essential",
     "curl",
@@ -48,8 +51,13 @@ class Recipe:
     suite: str = "bookworm"
     certificates: Mapping[str, bytes] = field(default_factory=dict)
     registry_image: str | None = None
-    run_packages: tuple[str, ...] = RUN_PACKAGES
+    common_packages: tuple[str, ...] = RUN_PACKAGES
     build_packages: tuple[str, ...] = BUILD_PACKAGES
+
+    @property
+    def run_packages(self) -> tuple[str, ...]:
+        """Packages of the image that apps run on."""
+        return (*self.common_packages, *SUITE_PACKAGES.get(self.suite, ()))
 
     @property
     def base_hash(self) -> str:

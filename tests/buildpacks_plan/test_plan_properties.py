@@ -21,6 +21,9 @@ STARTS = ("FROM ", "WORKDIR ", "ENV ", "COPY ", "ARG ", "RUN ", "USER ", "ENTRYP
 
 NAMES = st.sampled_from(
     ["requirements.txt", "package.json", "package-lock.json", "Procfile", "app.py", "manage.py", "index.html", "Staticfile",
+     "go.mod", "main.go", "cmd/a/main.go", "Gemfile", "Gemfile.lock", "config.ru", "composer.json", "index.php", "pom.xml", "Cargo.toml", "src/main.rs",
+     "mix.exs", "app.csproj", "global.json", "deno.json", "main.ts", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".yarnrc.yml", "bun.lock",
+     "Pipfile", "Pipfile.lock", "uv.lock", "poetry.lock", "pdm.lock", ".tool-versions", "go.work", ".ruby-version", "rust-toolchain",
      ".nvmrc", ".python-version", "runtime.txt", "pyproject.toml", "server.js", "public/index.html", "Dockerfile", ".npmrc"]
 )  # fmt: skip
 CONTENTS = st.one_of(
@@ -33,6 +36,29 @@ CONTENTS = st.one_of(
     HOSTILE.map(lambda text: f"web: {text}"),
     HOSTILE.map(lambda text: f"-r {text}\n-e {text}\n{text}"),
     HOSTILE.map(lambda text: f"root: {text}"),
+    HOSTILE.map(lambda text: f"module {text}\ngo 1.25\npackage main\n// +heroku install {text}"),
+    HOSTILE.map(lambda text: f"gem '{text}'\nruby '{text}'\napp: :{text}"),
+    HOSTILE.map(
+        lambda text: (
+            f"[package]\nname = {json.dumps(text)}\n[project]\nname = 'x'\n[project.scripts]\n{json.dumps(text)} = 'a:b'"
+        )
+    ),
+    HOSTILE.map(lambda text: f"nodeLinker: pnp\nyarnPath: {text}\npackages:\n  - '{text}'\nuse {text}"),
+    HOSTILE.map(
+        lambda text: json.dumps(
+            {"packageManager": f"pnpm@{text}", "workspaces": [text], "main": text, "require": {"php": text}}
+        )
+    ),
+    HOSTILE.map(
+        lambda text: json.dumps(
+            {
+                "packageManager": f"yarn@{text}",
+                "scripts": {"build": text},
+                "devDependencies": {"vite": text, "react": "1"},
+            }
+        )
+    ),
+    st.just("package main\n"),
 )
 TREES = st.dictionaries(NAMES, CONTENTS, max_size=6)
 
@@ -62,7 +88,8 @@ def test_nothing_of_a_repository_becomes_an_instruction(files: dict[str, str]) -
     lines = [line for line in re.split(r"[\n\r]", render(result, CATALOG)) if line]
     assert all(line.startswith(STARTS) and line.isascii() and line.isprintable() for line in lines)
     assert not any(line.rstrip().endswith("\\") for line in lines)
-    assert sum(line.startswith("FROM ") for line in lines) == len(result.steps)
+    stages = len(result.steps) + bool(result.build_packages) + bool(result.run_packages)
+    assert sum(line.startswith("FROM ") for line in lines) == stages
     for line in lines:
         if line.startswith(("CMD ", "ENTRYPOINT ")):
             assert isinstance(json.loads(line.partition(" ")[2]), list)

@@ -86,10 +86,10 @@ PNPM = Manager(
     (".npmrc", "pnpm-workspace.yaml", ".pnpmfile.cjs"),
     "pnpm",
     "10",
-    "pnpm install --frozen-lockfile --prod=false --store-dir /root/.pnpm-store",
-    "pnpm install --no-frozen-lockfile --prod=false --store-dir /root/.pnpm-store",
+    "pnpm install --frozen-lockfile --prod=false",
+    "pnpm install --no-frozen-lockfile --prod=false",
     "--prod",
-    "pnpm prune --prod --ignore-scripts --store-dir /root/.pnpm-store",
+    "pnpm prune --prod --ignore-scripts",
     CacheMount("pnpm", "/root/.pnpm-store"),
 )
 BUN = Manager(
@@ -122,14 +122,18 @@ class Tooling:
     """Whether the tree brings the manager itself (`.yarn/releases`)."""
 
     @property
-    def environment(self) -> dict[str, str]:
-        """What the manager's commands need to be told, in the build and in the image."""
+    def build_environment(self) -> dict[str, str]:
+        """What the manager's commands need to be told in the build."""
         if self.manager.name == "pnpm":
-            return {
-                "CI": "1",
-                "npm_config_manage_package_manager_versions": "false",
-                "COREPACK_ENABLE_STRICT": "0",
-            }
+            # Without a terminal pnpm asks before it removes modules, unless it is told that nobody can answer.
+            return {"CI": "1", "npm_config_store_dir": "/root/.pnpm-store", **self.environment}
+        return self.environment
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the manager's commands need to be told in the build and in the image."""
+        if self.manager.name == "pnpm":
+            return {"npm_config_manage_package_manager_versions": "false"}
         if self.manager.package != BERRY.package:
             return {}
         # With PnP the packages are run from where they lie, so they must be in the app's folder.
@@ -151,9 +155,11 @@ class Tooling:
             return command.replace("--include=dev", self.manager.production)
         return re.sub(r"--(?:prod|production)=false", self.manager.production, command)
 
-    @property
-    def prune(self) -> str | None:
+    def prune(self, *, workspace: bool) -> str | None:
         """The command that drops development dependencies; None where the version has none."""
+        if workspace and self.manager is PNPM:
+            # `pnpm prune` looks at one package only.
+            return f"{self.install(development=False)} --ignore-scripts"
         if self.manager.package == BERRY.package and not self.version.startswith(("4", "5", "6")):
             return None
         return self.manager.prune

@@ -109,7 +109,7 @@ def _manager(build: Build) -> Step:
         *(f"ln -s ../manager/node_modules/{target} {RUNTIME}/bin/{name}" for name, target in links),
     ]
     commands += [f"{RUNTIME}/bin/{links[0][0]} --version", "rm -rf /tmp/npm"]
-    return Step("manager", "node", (Run(" && ".join(commands)),), tooling.environment)
+    return Step("manager", "node", (Run(" && ".join(commands)),), tooling.build_environment)
 
 
 def _package(build: Build) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -170,8 +170,8 @@ def build_commands(build: Build) -> list[Run]:
 
 def final_commands(build: Build) -> list[Run]:
     """What runs after the build: development dependencies go, then the clean-up script."""
-    prune = build.tooling.prune
-    needs = build.manifest.installed or build.whole
+    prune = build.tooling.prune(workspace=bool(build.patterns))
+    needs = build.manifest.installed or build.whole or build.patterns
     commands = [Run(prune, build.tooling.caches)] if prune and needs else []
     if build.manifest.scripts.get("heroku-cleanup"):
         commands.append(Run(f"{build.tooling.manager.name} run heroku-cleanup", secrets=True))

@@ -101,7 +101,7 @@ PDM = Manager(
     f"{TOOL}/bin/pdm sync --prod --no-self",
     f"{TOOL}/bin/pdm install --prod --no-self",
     CacheMount("pdm", "/root/.cache/pdm"),
-    "pdm==2.29.4",
+    "pdm==2.29.4 'hishel[httpx2]<2'",
     "pdm lock",
 )
 

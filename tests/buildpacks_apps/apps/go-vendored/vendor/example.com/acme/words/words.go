@@ -1,0 +1,5 @@
+// Package words has what is said.
+package words
+
+// Hello is said first.
+const Hello = "hello from a vendored module"

@@ -1,0 +1,1 @@
+module.exports = `greetings after ${require("ms")(1000)}`;

@@ -1,0 +1,1 @@
+document.querySelector("#app").textContent = "an app of one page";
