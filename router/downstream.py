@@ -20,6 +20,7 @@ class ClientConnection(asyncio.Protocol):
     """Requests that arrive early wait in a bounded buffer until the one before is answered."""
 
     __slots__ = (
+        "_admitted",
         "_body_wanted",
         "_buffer",
         "_discarded",
@@ -49,7 +50,7 @@ class ClientConnection(asyncio.Protocol):
         self._fields: RequestFields | None = None
         """Of the request before, which the next one mostly repeats."""
         self._reading = self._body_wanted = True
-        self._eof = self._lingering = self._serving = self._head_begun = False
+        self._admitted = self._eof = self._lingering = self._serving = self._head_begun = False
         self._discarded = 0
         self._unsent = -1
         """What the write buffer held at the last deadline; -1 for not looked at."""
@@ -60,14 +61,14 @@ class ClientConnection(asyncio.Protocol):
         """Describe the peer, or turn it away when there are too many connections."""
         transport = self._transport = cast("asyncio.Transport", transport)  # uvloop's derive from nothing
         limits = self._gateway.limits
-        peer = transport.get_extra_info("peername")
-        if not peer or len(self._gateway.clients) >= limits.connections:
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if peer:
+            self.sender = sender_of(peer[0], local[1], self._gateway.trusted)
+            self._admitted = self._gateway.admit(self, self.sender)
+        if not self._admitted:
             transport.abort()
             return
-        local = transport.get_extra_info("sockname")
-        self.sender = sender_of(peer[0], local[1], self._gateway.trusted)
         transport.set_write_buffer_limits(high=limits.buffer_bytes)
-        self._gateway.clients.add(self)
         self.deadline = self._gateway.loop.time() + limits.header_timeout
 
     def data_received(self, data: bytes) -> None:
@@ -100,7 +101,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was going on."""
         del exc
-        self._gateway.left(self)
+        if self._admitted:
+            self._gateway.left(self, self.sender)
         self.deadline = _FOREVER
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

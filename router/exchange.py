@@ -1,7 +1,6 @@
 """One request and its answer: choose an instance, pass both ways, retry where it is safe, log."""
 
 import time
-from typing import Final
 
 from router import faults
 from router.access import INFO, Record, kind_of, milliseconds, quoted
@@ -14,8 +13,7 @@ from router.head import RequestHead
 from router.passing import NO_UPLOAD, Answer, NoUpload, Upload
 from router.ports import Client
 from router.upstream import UpstreamConnection
-
-_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+from router.waiting import WaitingRoom
 
 
 class Exchange:
@@ -31,9 +29,11 @@ class Exchange:
     _tried: tuple[Backend, ...] = ()
     _attempts = 0
     _fault: Fault | None = None
-    _held = ""
-    """The app it waits for."""
-    _held_since = 0.0
+    _room: WaitingRoom | None = None
+    """Where it waits."""
+    _room_fault = faults.BOOT_TIMEOUT
+    """What to answer when it has waited too long."""
+    _room_since = 0.0
     _hold: float | None = None
     """Seconds it has waited."""
     _fresh = False
@@ -114,8 +114,8 @@ class Exchange:
 
     def expired(self) -> None:
         """The deadline has passed: say whose fault it is."""
-        if self._held:
-            self._fail(faults.BOOT_TIMEOUT)
+        if self._room is not None:
+            self._fail(self._room_fault)
         elif self.tunnel:
             self.cut()
         elif self._answer.begun:
@@ -134,8 +134,9 @@ class Exchange:
     # --- choosing an instance --------------------------------------------------------------------
 
     def resume(self) -> None:
-        """The app's route changed while this request was on hold."""
-        self._end_hold()
+        """What this request waited for has come."""
+        if self._room is not None:
+            self._end_wait(self._room)
         self._touch()
         self._route()
 
@@ -169,20 +170,22 @@ class Exchange:
         elif site.route.state == "live":
             self._attempt(site)
         elif site.route.state == "hold":
-            self._wait(site.route.app_id)
+            room = self._gateway.hold(site.route.app_id)
+            self._wait(room, self._gateway.limits.hold, faults.BOOT_TIMEOUT)
         else:
             self._fail(faults.BLANK if site.route.state == "none" else faults.NO_WEB)
 
-    def _wait(self, app_id: str) -> None:
-        if not self._gateway.hold(app_id, self):
+    def _wait(self, room: WaitingRoom, seconds: float, fault: Fault) -> None:
+        if not room.enter(self):
             self._fail(faults.BACKLOG)
             return
-        self._held, self._held_since = app_id, self._gateway.loop.time()
-        self._client.deadline = self._held_since + self._gateway.limits.hold
+        self._room, self._room_fault, self._room_since = room, fault, self._gateway.loop.time()
+        self._client.deadline = self._room_since + seconds
 
-    def _end_hold(self) -> None:
-        self._held = ""
-        self._hold = (self._hold or 0.0) + self._gateway.loop.time() - self._held_since
+    def _end_wait(self, room: WaitingRoom) -> None:
+        self._room = None
+        room.leave(self)
+        self._hold = (self._hold or 0.0) + self._gateway.loop.time() - self._room_since
 
     def _attempt(self, site: Site) -> None:
         now, limits = self._gateway.loop.time(), self._gateway.limits
@@ -190,10 +193,13 @@ class Exchange:
         if backend is None:
             self._fail(self._fault or faults.NO_WEB)
             return
+        if backend.in_flight >= limits.instance_requests and backend.full:
+            self._wait(backend.room, limits.queue, faults.BACKLOG)
+            return
         self._attempts += 1
         self._backend = backend
         backend.in_flight += 1
-        longest = limits.upstream_idle if self.head.method in _IDEMPOTENT else limits.upstream_fresh
+        longest = limits.upstream_idle if self.head.idempotent else limits.upstream_fresh
         connection = None if self._fresh else backend.take(now, longest)
         self._reused = connection is not None
         if connection is not None:
@@ -279,7 +285,7 @@ class Exchange:
     def _repeatable(self) -> bool:
         """A server that closed an idle connection has not worked on a request it cannot have had in full."""
         if self.head.fields.length == 0:
-            return self.head.method in _IDEMPOTENT
+            return self.head.idempotent
         return not self._upload.sent
 
     def _switch(self, head: ResponseHead) -> None:
@@ -331,9 +337,8 @@ class Exchange:
 
     def _end(self, fault: Fault | None) -> None:
         self._over = True
-        if self._held:
-            self._gateway.unhold(self._held, self)
-            self._end_hold()
+        if self._room is not None:
+            self._end_wait(self._room)
         if self._upstream is not None:
             self._drop_upstream(self._upstream)
         self._log(fault)
@@ -391,7 +396,5 @@ class Exchange:
         app_id = self._site.route.app_id
         self._gateway.access.add(app_id, now, record)
         tally = self._gateway.meter.count(app_id, record.status, record.service, record.size)
-        if self._hold is not None:
-            tally.holds += 1
-        if self._attempts > 1:
-            tally.retries += self._attempts - 1
+        tally.holds += self._hold is not None
+        tally.retries += max(0, self._attempts - 1)

@@ -8,11 +8,12 @@ from functools import partial
 from router import feed
 from router.access import AccessLog
 from router.backends import Backend, Routing, Site
-from router.forward import Network, RequestIds
+from router.forward import Network, RequestIds, Sender
 from router.metrics import Meter
 from router.options import Limits
-from router.ports import Held, Timed
+from router.ports import Timed
 from router.table import AppRoute, Table
+from router.waiting import WaitingRoom
 
 _IDLE_GRACE = 1.0
 _WAKE_EVERY = 1.0
@@ -41,8 +42,9 @@ class Gateway:
         self.routing = Routing(Table(), {})
         self.draining = False
         self.clients: set[Timed] = set()
+        self._addresses: dict[bytes, int] = {}
         self._send = send
-        self._held: dict[str, dict[Held, None]] = {}
+        self._held: dict[str, WaitingRoom] = {}
         self._woken: dict[str, float] = {}
         self._retired: set[Backend] = set()
         self._empty = asyncio.Event()
@@ -78,24 +80,16 @@ class Gateway:
         for backend in list(busy):
             backend.watch(partial(_strike, busy, backend, drained))
 
-    def hold(self, app_id: str, request: Held) -> bool:
-        """Let a request wait until its app's route changes; False when too many wait already."""
-        waiting = self._held.setdefault(app_id, {})
-        if len(waiting) >= self.limits.hold_requests:
-            return False
-        waiting[request] = None
+    def hold(self, app_id: str) -> WaitingRoom:
+        """Return where requests wait until their app's route changes; the control plane is told that one does."""
+        room = self._held.get(app_id)
+        if room is None:
+            room = self._held[app_id] = WaitingRoom(self.limits.hold_requests)
         now = self.loop.time()
         if now - self._woken.get(app_id, -_WAKE_EVERY) >= _WAKE_EVERY:
             self._woken[app_id] = now
             self._send(feed.encode(feed.Wake(app_id, time.time())))
-        return True
-
-    def unhold(self, app_id: str, request: Held) -> None:
-        """A request waits no longer."""
-        waiting = self._held.get(app_id, {})
-        waiting.pop(request, None)
-        if not waiting:
-            self._held.pop(app_id, None)
+        return room
 
     def eject(self, backend: Backend, reason: str) -> None:
         """An instance refused a connection: leave it alone for a while, and say so."""
@@ -121,12 +115,25 @@ class Gateway:
     def report(self) -> None:
         """Tell the parent what was counted."""
         in_flight = sum(backend.in_flight for backend in self._backends())
-        held = sum(map(len, self._held.values()))
+        held = sum(map(len, self._held.values())) + sum(len(backend.room) for backend in self._backends())
         self.meter.report({"connections": len(self.clients), "in_flight": in_flight, "held": held})
 
-    def left(self, client: Timed) -> None:
-        """A client connection has ended."""
+    def admit(self, client: Timed, sender: Sender) -> bool:
+        """Take a new client connection; False when there are too many, or too many from its address."""
+        count = self._addresses.get(sender.address, 0)
+        most = self.limits.connections if sender.trusted else self.limits.address_connections
+        if count >= most or len(self.clients) >= self.limits.connections:
+            return False
+        self._addresses[sender.address] = count + 1
+        self.clients.add(client)
+        return True
+
+    def left(self, client: Timed, sender: Sender) -> None:
+        """A client connection that was admitted has ended."""
         self.clients.discard(client)
+        count = self._addresses.pop(sender.address) - 1
+        if count:
+            self._addresses[sender.address] = count
         if self.draining and not self.clients:
             self._empty.set()
 
@@ -159,8 +166,7 @@ class Gateway:
                 self._retire(site, now)
         for app_id in [app_id for app_id in self._held if not self._on_hold(app_id)]:
             self._woken.pop(app_id, None)
-            for request in self._held.pop(app_id):
-                request.resume()
+            self._held.pop(app_id).resume_all()
 
     def _on_hold(self, app_id: str) -> bool:
         site = self.routing.sites.get(app_id)

@@ -37,10 +37,18 @@ class Limits:
     """How long a request waits while its app's route is on hold (H20)."""
     hold_requests: int = 256
     """Requests of one app that wait at a time; more are refused (H11)."""
+    instance_requests: int = 1_000
+    """Requests in flight to one instance; more wait for their turn."""
+    queue_requests: int = 256
+    """Requests that wait for one instance; more are refused (H11)."""
+    queue: float = 10.0
+    """How long a request waits for its turn (H11)."""
     tunnel_idle: float = 3_600.0
     tunnel_drain: float = 10.0
     """What upgraded connections get after their instance left the table."""
     connections: int = 10_000
+    address_connections: int = 1_000
+    """Connections of one client address; configured proxies have no limit of their own."""
     drain: float = 30.0
     """What running requests get when the router stops."""
     linger: float = 2.0
