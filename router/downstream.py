@@ -7,7 +7,7 @@ from router import faults
 from router.errors import RefusedError
 from router.exchange import Exchange
 from router.forward import Sender, sender_of
-from router.gateway import Gateway
+from router.gateway import IDLE_GRACE, Gateway
 from router.head import END, RequestFields, RequestHead, find_request_end, parse_request
 
 _LINGER_BYTES: Final = 1 << 20
@@ -279,8 +279,8 @@ class ClientConnection(asyncio.Protocol):
         self._linger(pressing=True)
 
     def _rest(self) -> None:
-        limits = self._gateway.limits
-        self.deadline = self._gateway.loop.time() + limits.keep_alive
+        pause = IDLE_GRACE if self._gateway.draining else self._gateway.limits.keep_alive
+        self.deadline = self._gateway.loop.time() + pause
         self._unsent = -1
 
     def _close(self) -> None:

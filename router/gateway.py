@@ -15,7 +15,8 @@ from router.ports import Timed
 from router.table import AppRoute, Table
 from router.waiting import WaitingRoom
 
-_IDLE_GRACE = 1.0
+IDLE_GRACE = 1.0
+"""How long a stopping worker waits for one more request on a connection that was not told to end."""
 _WAKE_EVERY = 1.0
 _REPORT_EVERY = 1.0
 
@@ -142,7 +143,7 @@ class Gateway:
         self.draining = True
         now = self.loop.time()
         for client in list(self.clients):
-            client.drain(now, _IDLE_GRACE)
+            client.drain(now, IDLE_GRACE)
         self.loop.call_later(self.limits.tunnel_drain, self._cut_tunnels)
         try:
             async with asyncio.timeout(self.limits.drain):
