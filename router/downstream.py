@@ -31,6 +31,7 @@ class ClientConnection(asyncio.Protocol):
         "_head_begun",
         "_lingering",
         "_reading",
+        "_scheme",
         "_serving",
         "_transport",
         "_unsent",
@@ -39,8 +40,9 @@ class ClientConnection(asyncio.Protocol):
         "sender",
     )
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, scheme: bytes) -> None:
         self._gateway = gateway
+        self._scheme = scheme
         self._transport: asyncio.Transport
         self.sender: Sender
         self.deadline = _FOREVER
@@ -63,7 +65,7 @@ class ClientConnection(asyncio.Protocol):
         limits = self._gateway.limits
         peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if peer:
-            self.sender = sender_of(peer[0], local[1], self._gateway.trusted)
+            self.sender = sender_of(peer[0], local[1], self._gateway.trusted, self._scheme)
             self._admitted = self._gateway.admit(self, self.sender)
         if not self._admitted:
             transport.abort()
@@ -133,14 +135,24 @@ class ClientConnection(asyncio.Protocol):
         """Send several pieces at once."""
         self._transport.writelines(pieces)
 
-    def write_end(self) -> None:
-        """Send no more, go on reading."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+    def write_end(self) -> bool:
+        """Send no more, go on reading; False where that cannot be said, as within TLS."""
+        if not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
 
     def read_body(self, *, wanted: bool) -> None:
         """Pause or go on with reading the request's body."""
         self._body_wanted = wanted
+        self._regulate()
+
+    def switched(self) -> None:
+        """Give what came before the connection was upgraded to the exchange, and read on."""
+        self._body_wanted = True
+        early, self._buffer = self._buffer, b""
+        if early and self._exchange is not None:
+            self._feed(self._exchange, early)
         self._regulate()
 
     def finished(self, *, keep_alive: bool) -> None:

@@ -12,6 +12,7 @@ from router.gateway import Gateway
 from router.head import RequestHead
 from router.passing import NO_UPLOAD, Answer, NoUpload, Upload
 from router.ports import Client
+from router.redirect import redirection
 from router.upstream import UpstreamConnection
 from router.waiting import WaitingRoom
 
@@ -167,6 +168,10 @@ class Exchange:
         site = self._site = self._gateway.routing.find(self.head.fields.host)
         if site is None:
             self._fail(faults.unknown_host(self.head.fields.host, self._gateway.domain))
+        elif site.route.https_only and (
+            moved := redirection(self.head, self._client.sender, self._gateway.https_port)
+        ):
+            self._fail(moved)
         elif site.route.state == "live":
             self._attempt(site)
         elif site.route.state == "hold":
@@ -257,10 +262,8 @@ class Exchange:
     def answer_eof(self) -> None:
         """Half of an upgraded connection has ended, or the second half."""
         self._upstream_ended = True
-        if self._client_ended:
+        if self._client_ended or not self._client.write_end():
             self.cut()
-        else:
-            self._client.write_end()
 
     def upstream_lost(self, *, received: bool) -> None:
         """Repeat what is safe to repeat; else say that the answer never came, or was cut short."""
@@ -296,7 +299,7 @@ class Exchange:
         self._answer.switch(head)
         self._backend.add_tunnel(self)
         self._touch()
-        self._client.read_body(wanted=True)
+        self._client.switched()
 
     # --- ending ----------------------------------------------------------------------------------
 
@@ -339,17 +342,12 @@ class Exchange:
         self._over = True
         if self._room is not None:
             self._end_wait(self._room)
-        if self._upstream is not None:
-            self._drop_upstream(self._upstream)
+        connection = self._upstream
+        if connection is not None:
+            self._forget_upstream()
+            connection.finish() if self.tunnel else connection.close()  # what was said last is still delivered
         self._log(fault)
         self._release()
-
-    def _drop_upstream(self, connection: UpstreamConnection) -> None:
-        self._forget_upstream()
-        if self.tunnel:
-            connection.finish()  # what the client said last is still delivered
-        else:
-            connection.close()
 
     def _forget_upstream(self) -> None:
         self._upstream = None
@@ -380,7 +378,7 @@ class Exchange:
         record = Record(
             self._site.app_id,
             now * 1e6,
-            INFO if fault is None else kind_of(fault),
+            INFO if fault is None or fault.location else kind_of(fault),
             self.head.method,
             quoted(self.head.target),
             fields.host,

@@ -12,7 +12,8 @@ from router.forward import Network, RequestIds, Sender
 from router.metrics import Meter
 from router.options import Limits
 from router.ports import Timed
-from router.table import AppRoute, Table
+from router.table import AppRoute, Certificate, Table
+from router.tls import Certificates
 from router.waiting import WaitingRoom
 
 IDLE_GRACE = 1.0
@@ -29,6 +30,7 @@ class Gateway:
         limits: Limits,
         domain: str,
         trusted: tuple[Network, ...],
+        https_port: int,
         send: Callable[[bytes], bool],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -36,9 +38,12 @@ class Gateway:
         self.limits = limits
         self.domain = domain
         self.trusted = trusted
+        self.https_port = https_port
+        """Where clients reach us encrypted; 0 for nowhere."""
         self.loop = loop
         self.access = AccessLog(limits, send, loop)
         self.meter = Meter(send)
+        self.certificates = Certificates()
         self.request_ids = RequestIds()
         self.routing = Routing(Table(), {})
         self.draining = False
@@ -51,9 +56,8 @@ class Gateway:
         self._empty = asyncio.Event()
         self._reported = 0.0
 
-    def replace(self, version: int, routes: Iterable[AppRoute]) -> None:
+    def replace(self, table: Table) -> None:
         """Put a whole table in force."""
-        table = Table(version, routes)
         self._install(table, {route.app_id: self._site(route) for route in table.routes.values()})
 
     def change(self, version: int, route: AppRoute) -> None:
@@ -65,6 +69,14 @@ class Gateway:
         """Take one app out."""
         sites = {key: site for key, site in self.routing.sites.items() if key != app_id}
         self._install(self.routing.table.without(app_id, version), sites)
+
+    def certify(self, version: int, certificate: Certificate) -> None:
+        """Show a certificate to clients that ask for its hosts."""
+        self._install(self.routing.table.with_certificate(certificate, version), self.routing.sites)
+
+    def uncertify(self, version: int, name: str) -> None:
+        """Show a certificate no longer."""
+        self._install(self.routing.table.without_certificate(name, version), self.routing.sites)
 
     def when_drained(self, app_id: str, instance_ids: Iterable[str], drained: Callable[[], None]) -> None:
         """Call `drained` once nothing is in flight to these instances."""
@@ -161,6 +173,8 @@ class Gateway:
     def _install(self, table: Table, sites: dict[str, Site]) -> None:
         """The swap: one assignment; then what is no longer in force is retired and waiting requests go on."""
         before, self.routing = self.routing, Routing(table, sites)
+        if table.certificates is not before.table.certificates:
+            self.certificates.install(table.certificates)
         for app_id, site in before.sites.items():
             now = sites.get(app_id)
             if now is not site:

@@ -4,6 +4,8 @@ import contextlib
 import os
 import socket
 from collections.abc import MutableMapping
+from dataclasses import dataclass
+from itertools import zip_longest
 
 from router.errors import RouterUnavailableError
 
@@ -11,29 +13,65 @@ _FIRST_DESCRIPTOR = 3
 _BACKLOG = 4_096
 
 
-def obtain(bind: str, port: int, environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """Return systemd's sockets where `environment` names them, else open `bind`:`port`.
+@dataclass(frozen=True)
+class Listeners:
+    """What clients connect to."""
+
+    http: list[socket.socket]
+    https: list[socket.socket]
+
+    @property
+    def http_port(self) -> int:
+        """The port of plain HTTP; 0 for none."""
+        return port_of(self.http[0]) if self.http else 0
+
+    @property
+    def https_port(self) -> int:
+        """The port of HTTP over TLS; 0 for none."""
+        return port_of(self.https[0]) if self.https else 0
+
+    def close(self) -> None:
+        """Stop listening in this process."""
+        for item in (*self.http, *self.https):
+            item.close()
+
+
+def obtain(bind: str, port: int, https_port: int | None, environment: MutableMapping[str, str]) -> Listeners:
+    """Return systemd's sockets where `environment` names them, else open `bind` with these ports.
 
     Raises:
         RouterUnavailableError: the address is in use, unknown or not ours.
     """
-    return inherited(environment) or opened(bind, port)
+    found = inherited(environment)
+    if found is not None:
+        return found
+    plain = opened(bind, port)
+    try:
+        return Listeners(plain, [] if https_port is None else opened(bind, https_port))
+    except RouterUnavailableError:
+        for item in plain:
+            item.close()
+        raise
 
 
-def inherited(environment: MutableMapping[str, str]) -> list[socket.socket]:
+def inherited(environment: MutableMapping[str, str]) -> Listeners | None:
     """Take over descriptors passed by a service manager; the variables are removed, as the protocol asks."""
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "0")
-    environment.pop("LISTEN_FDNAMES", None)
-    if pid != str(os.getpid()) or not count.isdigit():
-        return []
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
+    if pid != str(os.getpid()) or not count.isdigit() or count == "0":
+        return None
     sockets = [
         socket.socket(fileno=number) for number in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + int(count))
     ]
     for item in sockets:
         item.setblocking(False)
         item.set_inheritable(False)
-    return sockets
+    tls = [name == "https" for name, _ in zip_longest(names[: len(sockets)], sockets)]
+    return Listeners(
+        [item for item, encrypted in zip(sockets, tls, strict=True) if not encrypted],
+        [item for item, encrypted in zip(sockets, tls, strict=True) if encrypted],
+    )
 
 
 def opened(bind: str, port: int) -> list[socket.socket]:

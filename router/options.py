@@ -73,6 +73,8 @@ class RouterOptions:
     control_socket: Path
     state_file: Path
     """The saved table, from which a router starts without a control plane."""
+    https_port: int | None = None
+    """Where TLS is spoken; None for nowhere. 0 and systemd like `http_port`: its sockets are named `https`."""
     workers: int | None = None
     """Worker processes; one a core for None."""
     default_domain: str = "localhost"
