@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import MutableMapping
+from itertools import chain, repeat
 
 _FIRST_DESCRIPTOR = 3
 _BEATS = 3
@@ -47,12 +48,15 @@ class ServiceManager:
             sender.send(state.encode())
 
 
-def inherited(environment: MutableMapping[str, str] | None = None) -> list[socket.socket]:
-    """Take over listening sockets passed by a service manager; the variables are removed, as the protocol asks."""
+def inherited(environment: MutableMapping[str, str] | None = None) -> list[tuple[str, socket.socket]]:
+    """Take over listening sockets passed by a service manager, with the names it gave them (FileDescriptorName=).
+
+    The variables are removed, as the protocol asks.
+    """
     environment = os.environ if environment is None else environment
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "0")
-    environment.pop("LISTEN_FDNAMES", None)
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     sockets = [
@@ -61,4 +65,4 @@ def inherited(environment: MutableMapping[str, str] | None = None) -> list[socke
     for item in sockets:
         item.setblocking(False)
         item.set_inheritable(False)
-    return sockets
+    return list(zip(chain(names, repeat("")), sockets, strict=False))

@@ -344,7 +344,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     stack.push_async_callback(platform.worker.stop, STOP_GRACE)
     await platform.control.start()
     stack.push_async_callback(platform.control.close)
-    await platform.ssh.start(next(iter(inherited()), None))
+    await platform.ssh.start(next((item for _, item in inherited()), None))
     stack.push_async_callback(platform.ssh.close, STOP_GRACE)
     _write_ports(platform)
     stack.callback(port_file(platform.settings.data).unlink, missing_ok=True)

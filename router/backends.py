@@ -10,6 +10,7 @@ from router.options import Limits
 from router.ports import Tunnel
 from router.table import AppRoute, Table, Target
 from router.upstream import UpstreamConnection
+from router.waiting import WaitingRoom
 
 
 def in_json(text: str) -> bytes:
@@ -37,6 +38,8 @@ class Backend:
         self.target = target
         self.name = in_json(target.name)
         self.in_flight = 0
+        self.room = WaitingRoom(limits.queue_requests)
+        """Where requests wait while as many are in flight as the instance may have."""
         self.ejected_until = 0.0
         self.retired = False
         self.tunnels: set[Tunnel] = set()
@@ -46,6 +49,11 @@ class Backend:
         self._failures = 0
         self._dials: set[asyncio.Task[None]] = set()
         self._watchers: list[Callable[[], None]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether it works on as many requests as it may; upgraded connections do not count."""
+        return self.in_flight - len(self.tunnels) >= self._limits.instance_requests
 
     def take(self, now: float, longest: float) -> UpstreamConnection | None:
         """Return the most recently used idle connection if it is no older than `longest` seconds."""
@@ -76,6 +84,8 @@ class Backend:
     def done(self) -> None:
         """One request fewer is in flight."""
         self.in_flight -= 1
+        while self.room and not self.full:  # who is resumed may go to another instance
+            self.room.resume_next()
         if self.in_flight == 0 and self._watchers:
             watchers, self._watchers = self._watchers, []
             for watcher in watchers:
@@ -100,6 +110,7 @@ class Backend:
         """The table no longer has this target: no new requests, upgraded connections cut after their limit."""
         self.retired = True
         self.close_idle()
+        self.room.resume_all()
         if self.tunnels:
             self._loop.call_later(self._limits.tunnel_drain, self.cut_tunnels)
 
@@ -162,7 +173,12 @@ class Site:
         if len(candidates) < 2:
             return candidates[0] if candidates else None
         first, second = random.sample(candidates, 2)
-        return first if first.in_flight <= second.in_flight else second
+        chosen = first if first.in_flight <= second.in_flight else second
+        return min(candidates, key=_load) if chosen.full else chosen
+
+
+def _load(backend: Backend) -> int:
+    return backend.in_flight
 
 
 class Routing:

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from router import feed, paths
 from router.errors import FeedError, RouterTimeoutError, RouterUnavailableError
-from router.table import AppRoute
+from router.table import AppRoute, Certificate
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
@@ -34,6 +35,7 @@ class RouterClient:
         self._access: asyncio.Queue[feed.AccessLine | None] = asyncio.Queue(access_lines)
         self._events: asyncio.Queue[feed.Event | None] = asyncio.Queue(_EVENTS)
         self._published: dict[str, AppRoute | None] = {}
+        self._certificates: dict[str, Certificate | None] = {}
         self._synchronized = False
         self._version = 0
         self._acked = 0
@@ -56,6 +58,11 @@ class RouterClient:
             RouterUnavailableError: before the first connection.
         """
         return self._greeting().http_port
+
+    @property
+    def https_port(self) -> int:
+        """The port the router speaks TLS on, 0 for none. Raises like `http_port`."""
+        return self._greeting().https_port
 
     @property
     def pid(self) -> int:
@@ -103,9 +110,28 @@ class RouterClient:
             del self._published[app_id]
         return self._number(lambda version: feed.Remove(version, app_id))
 
-    async def synchronize(self, routes: Iterable[AppRoute]) -> int:
-        """Make `routes` the whole table; return the number that `acknowledged` takes."""
+    async def certify(self, certificate: Certificate) -> int:
+        """Set the certificate of its name; return the number that `acknowledged` takes."""
+        self._certificates[certificate.name] = certificate
+        return self._number(lambda version: feed.Certify(version, certificate))
+
+    async def uncertify(self, name: str) -> int:
+        """Show a certificate no longer; return the number that `acknowledged` takes."""
+        self._certificates[name] = None
+        if self._synchronized:
+            del self._certificates[name]
+        return self._number(lambda version: feed.Uncertify(version, name))
+
+    async def synchronize(
+        self, routes: Iterable[AppRoute], certificates: Iterable[Certificate] | None = None
+    ) -> int:
+        """Make `routes` the whole table; return the number that `acknowledged` takes.
+
+        `certificates` likewise; None keeps those that were told here before.
+        """
         self._published = {route.app_id: route for route in routes}
+        if certificates is not None:
+            self._certificates = {item.name: item for item in certificates}
         self._synchronized = True
         return self._number(self._snapshot)
 
@@ -173,7 +199,9 @@ class RouterClient:
         return self._version
 
     def _snapshot(self, version: int) -> feed.Snapshot:
-        return feed.Snapshot(version, tuple(route for route in self._published.values() if route is not None))
+        routes = tuple(route for route in self._published.values() if route is not None)
+        certificates = tuple(item for item in self._certificates.values() if item is not None)
+        return feed.Snapshot(version, routes, certificates)
 
     def _send(self, message: feed.Down) -> None:
         if self._writer is None or not self._connected.is_set():
@@ -223,11 +251,15 @@ class RouterClient:
         """Bring a router up to date that may have missed anything; only the last message is numbered."""
         if self._synchronized:
             self._number(self._snapshot)
-        elif self._published:
-            *earlier, last = self._published.items()
-            for app_id, route in earlier:
-                self._send(_change(0, app_id, route))
-            self._number(lambda version: _change(version, *last))
+        elif self._published or self._certificates:
+            messages: list[Callable[[int], feed.Down]] = [
+                partial(_change, app_id, route) for app_id, route in self._published.items()
+            ]
+            messages += [partial(_certified, name, item) for name, item in self._certificates.items()]
+            *earlier, last = messages
+            for message in earlier:
+                self._send(message(0))
+            self._number(last)
         for query, _ in self._drains.values():
             self._send(query)
 
@@ -262,8 +294,12 @@ class RouterClient:
         queue.put_nowait(item)
 
 
-def _change(version: int, app_id: str, route: AppRoute | None) -> feed.Change | feed.Remove:
+def _change(app_id: str, route: AppRoute | None, version: int) -> feed.Down:
     return feed.Remove(version, app_id) if route is None else feed.Change(version, route)
+
+
+def _certified(name: str, item: Certificate | None, version: int) -> feed.Down:
+    return feed.Uncertify(version, name) if item is None else feed.Certify(version, item)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

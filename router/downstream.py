@@ -7,7 +7,7 @@ from router import faults
 from router.errors import RefusedError
 from router.exchange import Exchange
 from router.forward import Sender, sender_of
-from router.gateway import Gateway
+from router.gateway import IDLE_GRACE, Gateway
 from router.head import END, RequestFields, RequestHead, find_request_end, parse_request
 
 _LINGER_BYTES: Final = 1 << 20
@@ -20,6 +20,7 @@ class ClientConnection(asyncio.Protocol):
     """Requests that arrive early wait in a bounded buffer until the one before is answered."""
 
     __slots__ = (
+        "_admitted",
         "_body_wanted",
         "_buffer",
         "_discarded",
@@ -30,6 +31,7 @@ class ClientConnection(asyncio.Protocol):
         "_head_begun",
         "_lingering",
         "_reading",
+        "_scheme",
         "_serving",
         "_transport",
         "_unsent",
@@ -38,8 +40,9 @@ class ClientConnection(asyncio.Protocol):
         "sender",
     )
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, scheme: bytes) -> None:
         self._gateway = gateway
+        self._scheme = scheme
         self._transport: asyncio.Transport
         self.sender: Sender
         self.deadline = _FOREVER
@@ -49,7 +52,7 @@ class ClientConnection(asyncio.Protocol):
         self._fields: RequestFields | None = None
         """Of the request before, which the next one mostly repeats."""
         self._reading = self._body_wanted = True
-        self._eof = self._lingering = self._serving = self._head_begun = False
+        self._admitted = self._eof = self._lingering = self._serving = self._head_begun = False
         self._discarded = 0
         self._unsent = -1
         """What the write buffer held at the last deadline; -1 for not looked at."""
@@ -60,14 +63,14 @@ class ClientConnection(asyncio.Protocol):
         """Describe the peer, or turn it away when there are too many connections."""
         transport = self._transport = cast("asyncio.Transport", transport)  # uvloop's derive from nothing
         limits = self._gateway.limits
-        peer = transport.get_extra_info("peername")
-        if not peer or len(self._gateway.clients) >= limits.connections:
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if peer:
+            self.sender = sender_of(peer[0], local[1], self._gateway.trusted, self._scheme)
+            self._admitted = self._gateway.admit(self, self.sender)
+        if not self._admitted:
             transport.abort()
             return
-        local = transport.get_extra_info("sockname")
-        self.sender = sender_of(peer[0], local[1], self._gateway.trusted)
         transport.set_write_buffer_limits(high=limits.buffer_bytes)
-        self._gateway.clients.add(self)
         self.deadline = self._gateway.loop.time() + limits.header_timeout
 
     def data_received(self, data: bytes) -> None:
@@ -100,7 +103,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End what was going on."""
         del exc
-        self._gateway.left(self)
+        if self._admitted:
+            self._gateway.left(self, self.sender)
         self.deadline = _FOREVER
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -131,14 +135,24 @@ class ClientConnection(asyncio.Protocol):
         """Send several pieces at once."""
         self._transport.writelines(pieces)
 
-    def write_end(self) -> None:
-        """Send no more, go on reading."""
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+    def write_end(self) -> bool:
+        """Send no more, go on reading; False where that cannot be said, as within TLS."""
+        if not self._transport.can_write_eof():
+            return False
+        self._transport.write_eof()
+        return True
 
     def read_body(self, *, wanted: bool) -> None:
         """Pause or go on with reading the request's body."""
         self._body_wanted = wanted
+        self._regulate()
+
+    def switched(self) -> None:
+        """Give what came before the connection was upgraded to the exchange, and read on."""
+        self._body_wanted = True
+        early, self._buffer = self._buffer, b""
+        if early and self._exchange is not None:
+            self._feed(self._exchange, early)
         self._regulate()
 
     def finished(self, *, keep_alive: bool) -> None:
@@ -277,8 +291,8 @@ class ClientConnection(asyncio.Protocol):
         self._linger(pressing=True)
 
     def _rest(self) -> None:
-        limits = self._gateway.limits
-        self.deadline = self._gateway.loop.time() + limits.keep_alive
+        pause = IDLE_GRACE if self._gateway.draining else self._gateway.limits.keep_alive
+        self.deadline = self._gateway.loop.time() + pause
         self._unsent = -1
 
     def _close(self) -> None:

@@ -1,7 +1,6 @@
 """One request and its answer: choose an instance, pass both ways, retry where it is safe, log."""
 
 import time
-from typing import Final
 
 from router import faults
 from router.access import INFO, Record, kind_of, milliseconds, quoted
@@ -13,9 +12,9 @@ from router.gateway import Gateway
 from router.head import RequestHead
 from router.passing import NO_UPLOAD, Answer, NoUpload, Upload
 from router.ports import Client
+from router.redirect import redirection
 from router.upstream import UpstreamConnection
-
-_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
+from router.waiting import WaitingRoom
 
 
 class Exchange:
@@ -31,9 +30,11 @@ class Exchange:
     _tried: tuple[Backend, ...] = ()
     _attempts = 0
     _fault: Fault | None = None
-    _held = ""
-    """The app it waits for."""
-    _held_since = 0.0
+    _room: WaitingRoom | None = None
+    """Where it waits."""
+    _room_fault = faults.BOOT_TIMEOUT
+    """What to answer when it has waited too long."""
+    _room_since = 0.0
     _hold: float | None = None
     """Seconds it has waited."""
     _fresh = False
@@ -114,8 +115,8 @@ class Exchange:
 
     def expired(self) -> None:
         """The deadline has passed: say whose fault it is."""
-        if self._held:
-            self._fail(faults.BOOT_TIMEOUT)
+        if self._room is not None:
+            self._fail(self._room_fault)
         elif self.tunnel:
             self.cut()
         elif self._answer.begun:
@@ -134,8 +135,9 @@ class Exchange:
     # --- choosing an instance --------------------------------------------------------------------
 
     def resume(self) -> None:
-        """The app's route changed while this request was on hold."""
-        self._end_hold()
+        """What this request waited for has come."""
+        if self._room is not None:
+            self._end_wait(self._room)
         self._touch()
         self._route()
 
@@ -166,23 +168,29 @@ class Exchange:
         site = self._site = self._gateway.routing.find(self.head.fields.host)
         if site is None:
             self._fail(faults.unknown_host(self.head.fields.host, self._gateway.domain))
+        elif site.route.https_only and (
+            moved := redirection(self.head, self._client.sender, self._gateway.https_port)
+        ):
+            self._fail(moved)
         elif site.route.state == "live":
             self._attempt(site)
         elif site.route.state == "hold":
-            self._wait(site.route.app_id)
+            room = self._gateway.hold(site.route.app_id)
+            self._wait(room, self._gateway.limits.hold, faults.BOOT_TIMEOUT)
         else:
             self._fail(faults.BLANK if site.route.state == "none" else faults.NO_WEB)
 
-    def _wait(self, app_id: str) -> None:
-        if not self._gateway.hold(app_id, self):
+    def _wait(self, room: WaitingRoom, seconds: float, fault: Fault) -> None:
+        if not room.enter(self):
             self._fail(faults.BACKLOG)
             return
-        self._held, self._held_since = app_id, self._gateway.loop.time()
-        self._client.deadline = self._held_since + self._gateway.limits.hold
+        self._room, self._room_fault, self._room_since = room, fault, self._gateway.loop.time()
+        self._client.deadline = self._room_since + seconds
 
-    def _end_hold(self) -> None:
-        self._held = ""
-        self._hold = (self._hold or 0.0) + self._gateway.loop.time() - self._held_since
+    def _end_wait(self, room: WaitingRoom) -> None:
+        self._room = None
+        room.leave(self)
+        self._hold = (self._hold or 0.0) + self._gateway.loop.time() - self._room_since
 
     def _attempt(self, site: Site) -> None:
         now, limits = self._gateway.loop.time(), self._gateway.limits
@@ -190,10 +198,13 @@ class Exchange:
         if backend is None:
             self._fail(self._fault or faults.NO_WEB)
             return
+        if backend.in_flight >= limits.instance_requests and backend.full:
+            self._wait(backend.room, limits.queue, faults.BACKLOG)
+            return
         self._attempts += 1
         self._backend = backend
         backend.in_flight += 1
-        longest = limits.upstream_idle if self.head.method in _IDEMPOTENT else limits.upstream_fresh
+        longest = limits.upstream_idle if self.head.idempotent else limits.upstream_fresh
         connection = None if self._fresh else backend.take(now, longest)
         self._reused = connection is not None
         if connection is not None:
@@ -251,10 +262,8 @@ class Exchange:
     def answer_eof(self) -> None:
         """Half of an upgraded connection has ended, or the second half."""
         self._upstream_ended = True
-        if self._client_ended:
+        if self._client_ended or not self._client.write_end():
             self.cut()
-        else:
-            self._client.write_end()
 
     def upstream_lost(self, *, received: bool) -> None:
         """Repeat what is safe to repeat; else say that the answer never came, or was cut short."""
@@ -279,7 +288,7 @@ class Exchange:
     def _repeatable(self) -> bool:
         """A server that closed an idle connection has not worked on a request it cannot have had in full."""
         if self.head.fields.length == 0:
-            return self.head.method in _IDEMPOTENT
+            return self.head.idempotent
         return not self._upload.sent
 
     def _switch(self, head: ResponseHead) -> None:
@@ -290,7 +299,7 @@ class Exchange:
         self._answer.switch(head)
         self._backend.add_tunnel(self)
         self._touch()
-        self._client.read_body(wanted=True)
+        self._client.switched()
 
     # --- ending ----------------------------------------------------------------------------------
 
@@ -331,20 +340,14 @@ class Exchange:
 
     def _end(self, fault: Fault | None) -> None:
         self._over = True
-        if self._held:
-            self._gateway.unhold(self._held, self)
-            self._end_hold()
-        if self._upstream is not None:
-            self._drop_upstream(self._upstream)
+        if self._room is not None:
+            self._end_wait(self._room)
+        connection = self._upstream
+        if connection is not None:
+            self._forget_upstream()
+            connection.finish() if self.tunnel else connection.close()  # what was said last is still delivered
         self._log(fault)
         self._release()
-
-    def _drop_upstream(self, connection: UpstreamConnection) -> None:
-        self._forget_upstream()
-        if self.tunnel:
-            connection.finish()  # what the client said last is still delivered
-        else:
-            connection.close()
 
     def _forget_upstream(self) -> None:
         self._upstream = None
@@ -375,7 +378,7 @@ class Exchange:
         record = Record(
             self._site.app_id,
             now * 1e6,
-            INFO if fault is None else kind_of(fault),
+            INFO if fault is None or fault.location else kind_of(fault),
             self.head.method,
             quoted(self.head.target),
             fields.host,
@@ -391,7 +394,5 @@ class Exchange:
         app_id = self._site.route.app_id
         self._gateway.access.add(app_id, now, record)
         tally = self._gateway.meter.count(app_id, record.status, record.service, record.size)
-        if self._hold is not None:
-            tally.holds += 1
-        if self._attempts > 1:
-            tally.retries += self._attempts - 1
+        tally.holds += self._hold is not None
+        tally.retries += max(0, self._attempts - 1)

@@ -21,6 +21,8 @@ class Fault:
     text: str
     retry_after: int = 0
     """Seconds; 0 leaves the header out."""
+    location: str = ""
+    """Where to go instead: no fault of anybody's."""
 
 
 _APP_ERROR = "The app could not answer this request. Its owner finds the reason in the app's log."
@@ -50,6 +52,11 @@ def unknown_host(host: bytes, domain: str) -> Fault:
     return Fault("", "No such app", 404, f"No app answers at {name}. Apps here answer at APP.{domain}.")
 
 
+def moved(address: str, *, safe: bool) -> Fault:
+    """Return the answer to a request that is to be made elsewhere; one that is not `safe` keeps its method."""
+    return Fault("", "Moved", 301 if safe else 308, f"This is now at {address}", location=address)
+
+
 def refusal(status: int, reason: str) -> Fault:
     """Return the answer to a request that breaks the protocol."""
     return Fault("", reason, status, f"The request was refused: {reason}.")
@@ -75,6 +82,8 @@ def page(fault: Fault, head: RequestHead | None, request_id: str, *, keep_alive:
         fields.append(f"X-Cygni-Error: {fault.code}")
     if fault.retry_after:
         fields.append(f"Retry-After: {fault.retry_after}")
+    if fault.location:
+        fields.append(f"Location: {fault.location}")
     if head is not None and head.method == b"HEAD":
         body = b""
     return "\r\n".join(fields).encode() + b"\r\n\r\n" + body, len(body)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Literal, NamedTuple
 
 from router.errors import FeedError
-from router.table import AppRoute, Target
+from router.table import AppRoute, Certificate, Target
 
 PROTOCOL: Final = 1
 LINE_LIMIT: Final = 64 << 20
@@ -42,6 +42,7 @@ class Snapshot:
 
     version: int
     routes: tuple[AppRoute, ...]
+    certificates: tuple[Certificate, ...] = ()
     type: Literal["snapshot"] = "snapshot"
 
 
@@ -61,6 +62,24 @@ class Remove:
     version: int
     app_id: str
     type: Literal["remove"] = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Certify:
+    """Down: a certificate is new, or replaces the one of its name."""
+
+    version: int
+    certificate: Certificate
+    type: Literal["certify"] = "certify"
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertify:
+    """Down: a certificate is no longer shown."""
+
+    version: int
+    name: str
+    type: Literal["uncertify"] = "uncertify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +107,7 @@ class Hello:
     http_port: int
     workers: int
     pid: int
+    https_port: int = 0
     protocol: int = PROTOCOL
     type: Literal["hello"] = "hello"
 
@@ -165,7 +185,7 @@ class Stats:
     type: Literal["stats"] = "stats"
 
 
-Down = Subscribe | Snapshot | Change | Remove | Drain | Stop
+Down = Subscribe | Snapshot | Change | Remove | Certify | Uncertify | Drain | Stop
 Up = Hello | Ack | Drained | Access | LastRequests | Ejected | Wake | Dropped | Stats
 Message = Down | Up
 Event = Ejected | Wake
@@ -175,6 +195,8 @@ _MESSAGES: Final[dict[str, type[Message]]] = {
     "snapshot": Snapshot,
     "change": Change,
     "remove": Remove,
+    "certify": Certify,
+    "uncertify": Uncertify,
     "drain": Drain,
     "stop": Stop,
     "hello": Hello,
@@ -261,18 +283,29 @@ def _route(value: Any) -> AppRoute:
         _texts(value["hosts"]),
         tuple(_target(item) for item in value["targets"]),
         value["state"],
+        _exactly(bool)(value.get("https_only", False)),
+    )
+
+
+def _certificate(value: Any) -> Certificate:
+    return Certificate(
+        _text(value["name"]), _texts(value["hosts"]), _text(value["chain"]), _text(value["key"])
     )
 
 
 _READERS: Final[dict[str, Callable[[Any], Any]]] = {
     "app_id": _text,
     "apps": lambda value: {_text(key): [_integer(item) for item in items] for key, items in value.items()},
+    "certificate": _certificate,
+    "certificates": lambda value: tuple(_certificate(item) for item in value),
     "collect": _exactly(bool),
     "count": _integer,
     "gauges": lambda value: {_text(key): _integer(item) for key, item in value.items()},
     "http_port": _integer,
+    "https_port": _integer,
     "instance_id": _text,
     "instance_ids": _texts,
+    "name": _text,
     "lines": lambda value: tuple(AccessLine(_text(a), _number(b), _text(c)) for a, b, c in value),
     "pid": _integer,
     "protocol": _integer,

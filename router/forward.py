@@ -29,18 +29,18 @@ class Sender:
     fields: bytes
     """The forwarding fields of a client that is not trusted."""
     port: bytes
-    scheme: bytes = b"http"
+    scheme: bytes
 
 
-def sender_of(peer: str, port: int, trusted: tuple[Network, ...]) -> Sender:
+def sender_of(peer: str, port: int, trusted: tuple[Network, ...], scheme: bytes) -> Sender:
     """Describe a connection from `peer` to our `port`."""
     address, text = peer.partition("%")[0], str(port).encode()
     believed = bool(trusted) and any(ip_address(address) in network for network in trusted)
     fields = (
-        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: %b\r\nVia: 1.1 cygni\r\n"
-        b"X-Forwarded-Host: " % (address.encode(), text)
+        b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Port: %b\r\nVia: 1.1 cygni\r\n"
+        b"X-Forwarded-Host: " % (address.encode(), scheme, text)
     )
-    return Sender(address.encode(), believed, fields, text)
+    return Sender(address.encode(), believed, fields, text, scheme)
 
 
 class RequestIds:

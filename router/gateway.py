@@ -8,13 +8,16 @@ from functools import partial
 from router import feed
 from router.access import AccessLog
 from router.backends import Backend, Routing, Site
-from router.forward import Network, RequestIds
+from router.forward import Network, RequestIds, Sender
 from router.metrics import Meter
 from router.options import Limits
-from router.ports import Held, Timed
-from router.table import AppRoute, Table
+from router.ports import Timed
+from router.table import AppRoute, Certificate, Table
+from router.tls import Certificates
+from router.waiting import WaitingRoom
 
-_IDLE_GRACE = 1.0
+IDLE_GRACE = 1.0
+"""How long a stopping worker waits for one more request on a connection that was not told to end."""
 _WAKE_EVERY = 1.0
 _REPORT_EVERY = 1.0
 
@@ -27,6 +30,7 @@ class Gateway:
         limits: Limits,
         domain: str,
         trusted: tuple[Network, ...],
+        https_port: int,
         send: Callable[[bytes], bool],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -34,23 +38,26 @@ class Gateway:
         self.limits = limits
         self.domain = domain
         self.trusted = trusted
+        self.https_port = https_port
+        """Where clients reach us encrypted; 0 for nowhere."""
         self.loop = loop
         self.access = AccessLog(limits, send, loop)
         self.meter = Meter(send)
+        self.certificates = Certificates()
         self.request_ids = RequestIds()
         self.routing = Routing(Table(), {})
         self.draining = False
         self.clients: set[Timed] = set()
+        self._addresses: dict[bytes, int] = {}
         self._send = send
-        self._held: dict[str, dict[Held, None]] = {}
+        self._held: dict[str, WaitingRoom] = {}
         self._woken: dict[str, float] = {}
         self._retired: set[Backend] = set()
         self._empty = asyncio.Event()
         self._reported = 0.0
 
-    def replace(self, version: int, routes: Iterable[AppRoute]) -> None:
+    def replace(self, table: Table) -> None:
         """Put a whole table in force."""
-        table = Table(version, routes)
         self._install(table, {route.app_id: self._site(route) for route in table.routes.values()})
 
     def change(self, version: int, route: AppRoute) -> None:
@@ -62,6 +69,14 @@ class Gateway:
         """Take one app out."""
         sites = {key: site for key, site in self.routing.sites.items() if key != app_id}
         self._install(self.routing.table.without(app_id, version), sites)
+
+    def certify(self, version: int, certificate: Certificate) -> None:
+        """Show a certificate to clients that ask for its hosts."""
+        self._install(self.routing.table.with_certificate(certificate, version), self.routing.sites)
+
+    def uncertify(self, version: int, name: str) -> None:
+        """Show a certificate no longer."""
+        self._install(self.routing.table.without_certificate(name, version), self.routing.sites)
 
     def when_drained(self, app_id: str, instance_ids: Iterable[str], drained: Callable[[], None]) -> None:
         """Call `drained` once nothing is in flight to these instances."""
@@ -78,24 +93,16 @@ class Gateway:
         for backend in list(busy):
             backend.watch(partial(_strike, busy, backend, drained))
 
-    def hold(self, app_id: str, request: Held) -> bool:
-        """Let a request wait until its app's route changes; False when too many wait already."""
-        waiting = self._held.setdefault(app_id, {})
-        if len(waiting) >= self.limits.hold_requests:
-            return False
-        waiting[request] = None
+    def hold(self, app_id: str) -> WaitingRoom:
+        """Return where requests wait until their app's route changes; the control plane is told that one does."""
+        room = self._held.get(app_id)
+        if room is None:
+            room = self._held[app_id] = WaitingRoom(self.limits.hold_requests)
         now = self.loop.time()
         if now - self._woken.get(app_id, -_WAKE_EVERY) >= _WAKE_EVERY:
             self._woken[app_id] = now
             self._send(feed.encode(feed.Wake(app_id, time.time())))
-        return True
-
-    def unhold(self, app_id: str, request: Held) -> None:
-        """A request waits no longer."""
-        waiting = self._held.get(app_id, {})
-        waiting.pop(request, None)
-        if not waiting:
-            self._held.pop(app_id, None)
+        return room
 
     def eject(self, backend: Backend, reason: str) -> None:
         """An instance refused a connection: leave it alone for a while, and say so."""
@@ -121,12 +128,25 @@ class Gateway:
     def report(self) -> None:
         """Tell the parent what was counted."""
         in_flight = sum(backend.in_flight for backend in self._backends())
-        held = sum(map(len, self._held.values()))
+        held = sum(map(len, self._held.values())) + sum(len(backend.room) for backend in self._backends())
         self.meter.report({"connections": len(self.clients), "in_flight": in_flight, "held": held})
 
-    def left(self, client: Timed) -> None:
-        """A client connection has ended."""
+    def admit(self, client: Timed, sender: Sender) -> bool:
+        """Take a new client connection; False when there are too many, or too many from its address."""
+        count = self._addresses.get(sender.address, 0)
+        most = self.limits.connections if sender.trusted else self.limits.address_connections
+        if count >= most or len(self.clients) >= self.limits.connections:
+            return False
+        self._addresses[sender.address] = count + 1
+        self.clients.add(client)
+        return True
+
+    def left(self, client: Timed, sender: Sender) -> None:
+        """A client connection that was admitted has ended."""
         self.clients.discard(client)
+        count = self._addresses.pop(sender.address) - 1
+        if count:
+            self._addresses[sender.address] = count
         if self.draining and not self.clients:
             self._empty.set()
 
@@ -135,7 +155,7 @@ class Gateway:
         self.draining = True
         now = self.loop.time()
         for client in list(self.clients):
-            client.drain(now, _IDLE_GRACE)
+            client.drain(now, IDLE_GRACE)
         self.loop.call_later(self.limits.tunnel_drain, self._cut_tunnels)
         try:
             async with asyncio.timeout(self.limits.drain):
@@ -153,14 +173,15 @@ class Gateway:
     def _install(self, table: Table, sites: dict[str, Site]) -> None:
         """The swap: one assignment; then what is no longer in force is retired and waiting requests go on."""
         before, self.routing = self.routing, Routing(table, sites)
+        if table.certificates is not before.table.certificates:
+            self.certificates.install(table.certificates)
         for app_id, site in before.sites.items():
             now = sites.get(app_id)
             if now is not site:
                 self._retire(site, now)
         for app_id in [app_id for app_id in self._held if not self._on_hold(app_id)]:
             self._woken.pop(app_id, None)
-            for request in self._held.pop(app_id):
-                request.resume()
+            self._held.pop(app_id).resume_all()
 
     def _on_hold(self, app_id: str) -> bool:
         site = self.routing.sites.get(app_id)

@@ -22,6 +22,7 @@ _ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?
 _LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)((?:[/?].*)?)", re.IGNORECASE | re.DOTALL)
+_IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"))
 _LINES: Final = LineTable(
     (
         *HOP_BY_HOP,
@@ -75,6 +76,11 @@ class RequestHead:
     method: bytes
     target: bytes
     fields: RequestFields
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice does what sending it once does (RFC 9110 9.2.2)."""
+        return self.method in _IDEMPOTENT
 
 
 def find_request_end(buffer: bytes, start: int, limits: Limits) -> int:

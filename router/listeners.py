@@ -3,20 +3,58 @@
 import contextlib
 import socket
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 
 from config.service import inherited
 from router.errors import RouterUnavailableError
 
+TLS_NAME = "https"
+"""What a service manager calls the sockets of HTTP over TLS (FileDescriptorName=)."""
 _BACKLOG = 4_096
 
 
-def obtain(bind: str, port: int, environment: MutableMapping[str, str]) -> list[socket.socket]:
-    """Return systemd's sockets where `environment` names them, else open `bind`:`port`.
+@dataclass(frozen=True)
+class Listeners:
+    """What clients connect to."""
+
+    http: list[socket.socket]
+    https: list[socket.socket]
+
+    @property
+    def http_port(self) -> int:
+        """The port of plain HTTP; 0 for none."""
+        return port_of(self.http[0]) if self.http else 0
+
+    @property
+    def https_port(self) -> int:
+        """The port of HTTP over TLS; 0 for none."""
+        return port_of(self.https[0]) if self.https else 0
+
+    def close(self) -> None:
+        """Stop listening in this process."""
+        for item in (*self.http, *self.https):
+            item.close()
+
+
+def obtain(bind: str, port: int, https_port: int | None, environment: MutableMapping[str, str]) -> Listeners:
+    """Return systemd's sockets where `environment` names them, else open `bind` with these ports.
 
     Raises:
         RouterUnavailableError: the address is in use, unknown or not ours.
     """
-    return inherited(environment) or opened(bind, port)
+    found = inherited(environment)
+    if found:
+        return Listeners(
+            [item for name, item in found if name != TLS_NAME],
+            [item for name, item in found if name == TLS_NAME],
+        )
+    plain = opened(bind, port)
+    try:
+        return Listeners(plain, [] if https_port is None else opened(bind, https_port))
+    except RouterUnavailableError:
+        for item in plain:
+            item.close()
+        raise
 
 
 def opened(bind: str, port: int) -> list[socket.socket]:

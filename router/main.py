@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator
 
@@ -31,21 +30,19 @@ async def serve(options: RouterOptions) -> None:
     Raises:
         RouterUnavailableError: an address or path cannot be used.
     """
-    sockets = listeners.obtain(options.bind, options.http_port, os.environ)
-    with contextlib.ExitStack() as undo:
-        for item in sockets:
-            undo.callback(item.close)
+    sockets = listeners.obtain(options.bind, options.http_port, options.https_port, os.environ)
+    with contextlib.closing(sockets):
         await _Router(options, sockets, ServiceManager()).serve()
 
 
 class _Router:
     """Wires the parts of the parent process and runs them."""
 
-    def __init__(self, options: RouterOptions, sockets: list[socket.socket], manager: ServiceManager) -> None:
+    def __init__(self, options: RouterOptions, sockets: listeners.Listeners, manager: ServiceManager) -> None:
         self._options = options
         self._manager = manager
         self._sockets = sockets
-        self._port = listeners.port_of(sockets[0])
+        self._port, self._https_port = sockets.http_port, sockets.https_port
         self._count = options.workers or len(os.sched_getaffinity(0))
         table = store.load(options.state_file)
         self._spool = Spool(options.spool_lines)
@@ -75,15 +72,15 @@ class _Router:
 
     async def _stop(self) -> None:
         self._manager.stopping()
-        for item in self._sockets:
-            item.close()
+        self._sockets.close()
         if self._control.replaced():
             await self._control.close()  # clients are to find our successor at once
         with contextlib.suppress(TimeoutError):
             await self._supervisor.stop()
 
     def _hello(self) -> feed.Hello:
-        return feed.Hello(self._relay.table.version, self._port, self._count, os.getpid())
+        version = self._relay.table.version
+        return feed.Hello(version, self._port, self._count, os.getpid(), self._https_port)
 
     def _saved(self) -> None:
         self._relay.settle()
@@ -91,7 +88,9 @@ class _Router:
     def _announce(self) -> None:
         if self._options.port_file is not None:
             self._options.port_file.write_text(f"{self._port}\n")
-        sys.stdout.write(f"router listening http={self._options.bind}:{self._port} workers={self._count}\n")
+        tls = f" https={self._options.bind}:{self._https_port}" if self._https_port else ""
+        address = f"{self._options.bind}:{self._port}"
+        sys.stdout.write(f"router listening http={address}{tls} workers={self._count}\n")
         sys.stdout.flush()
         self._manager.ready()
 

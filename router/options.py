@@ -37,10 +37,18 @@ class Limits:
     """How long a request waits while its app's route is on hold (H20)."""
     hold_requests: int = 256
     """Requests of one app that wait at a time; more are refused (H11)."""
+    instance_requests: int = 1_000
+    """Requests in flight to one instance; more wait for their turn."""
+    queue_requests: int = 256
+    """Requests that wait for one instance; more are refused (H11)."""
+    queue: float = 10.0
+    """How long a request waits for its turn (H11)."""
     tunnel_idle: float = 3_600.0
     tunnel_drain: float = 10.0
     """What upgraded connections get after their instance left the table."""
     connections: int = 10_000
+    address_connections: int = 1_000
+    """Connections of one client address; configured proxies have no limit of their own."""
     drain: float = 30.0
     """What running requests get when the router stops."""
     linger: float = 2.0
@@ -65,6 +73,8 @@ class RouterOptions:
     control_socket: Path
     state_file: Path
     """The saved table, from which a router starts without a control plane."""
+    https_port: int | None = None
+    """Where TLS is spoken; None for nowhere. 0 and systemd like `http_port`: its sockets are named `https`."""
     workers: int | None = None
     """Worker processes; one a core for None."""
     default_domain: str = "localhost"

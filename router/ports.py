@@ -51,11 +51,15 @@ class Client(Protocol):
     def write_pieces(self, pieces: list[bytes]) -> None:
         """Send several pieces at once."""
 
-    def write_end(self) -> None:
-        """Send no more, go on reading."""
+    def write_end(self) -> bool:
+        """Send no more, go on reading; False where that cannot be said, as within TLS."""
+        ...
 
     def read_body(self, *, wanted: bool) -> None:
         """Pause or go on with reading the request's body."""
+
+    def switched(self) -> None:
+        """The connection was upgraded: everything it says from here on is for the exchange."""
 
     def finished(self, *, keep_alive: bool) -> None:
         """The answer is written; a new request may follow when `keep_alive`."""

@@ -2,13 +2,13 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from router import feed
 from router.metrics import Metrics
 from router.spool import Collector, Spool
-from router.store import Saver
+from router.store import Saver, snapshot_of, table_of
 from router.table import Table
 
 
@@ -73,7 +73,7 @@ class Relay:
     def join_worker(self, worker: WorkerState) -> None:
         """Add a worker, which gets the table; it counts for acknowledgements from now on."""
         self._workers.add(worker)
-        self._send_table(worker, feed.encode(self._snapshot()))
+        self._send_table(worker, feed.encode(snapshot_of(self.table)))
 
     def leave_worker(self, worker: WorkerState) -> None:
         """Forget a worker that ended: its requests ended with it."""
@@ -101,8 +101,9 @@ class Relay:
         """Handle one message of a control plane."""
         version = self.table.version + 1
         match message:
-            case feed.Snapshot(version=number, routes=routes):
-                self._install(client, number, Table(version, routes), feed.Snapshot(version, routes))
+            case feed.Snapshot(version=number):
+                table = table_of(replace(message, version=version))
+                self._install(client, number, table, snapshot_of(table))
             case feed.Change(version=number, route=route):
                 self._install(
                     client, number, self.table.with_route(route, version), feed.Change(version, route)
@@ -111,6 +112,12 @@ class Relay:
                 self._install(
                     client, number, self.table.without(app_id, version), feed.Remove(version, app_id)
                 )
+            case feed.Certify(version=number, certificate=certificate):
+                table = self.table.with_certificate(certificate, version)
+                self._install(client, number, table, feed.Certify(version, certificate))
+            case feed.Uncertify(version=number, name=name):
+                table = self.table.without_certificate(name, version)
+                self._install(client, number, table, feed.Uncertify(version, name))
             case feed.Drain():
                 self._ask(client, message)
             case _:
@@ -193,9 +200,6 @@ class Relay:
             question = query.question
             answer = feed.Drained(question.query, question.app_id, question.instance_ids)
             query.client.peer.send(feed.encode(answer))
-
-    def _snapshot(self) -> feed.Snapshot:
-        return feed.Snapshot(self.table.version, tuple(self.table.routes.values()))
 
     def _choose_collector(self) -> None:
         collectors = [client for client in self._clients if client.collect]

@@ -23,9 +23,20 @@ def load(path: Path) -> Table:
         message = None
         _log.error("saved route table %s is unreadable: %s", path, error)
     if isinstance(message, feed.Snapshot):
-        return Table(message.version, message.routes)
+        return table_of(message)
     path.rename(path.with_name(path.name + ".bad"))
     return Table()
+
+
+def table_of(message: feed.Snapshot) -> Table:
+    """Return the table that a snapshot tells."""
+    certificates = {item.name: item for item in message.certificates}
+    return Table(message.version, message.routes, None, certificates)
+
+
+def snapshot_of(table: Table) -> feed.Snapshot:
+    """Return the message that tells the whole table."""
+    return feed.Snapshot(table.version, tuple(table.routes.values()), tuple(table.certificates.values()))
 
 
 def save(path: Path, table: Table) -> None:
@@ -33,7 +44,7 @@ def save(path: Path, table: Table) -> None:
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(feed.encode(feed.Snapshot(table.version, tuple(table.routes.values()))))
+        file.write(feed.encode(snapshot_of(table)))
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)

@@ -10,11 +10,11 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Sequence
 
 from router import feed
 from router.control import StreamPeer
 from router.errors import FeedError
+from router.listeners import Listeners
 from router.options import RouterOptions
 from router.relay import Relay, WorkerState
 
@@ -29,9 +29,7 @@ _GRACE = 3.0
 class Supervisor:
     """Keeps `count` workers running until `stop`."""
 
-    def __init__(
-        self, options: RouterOptions, listeners: Sequence[socket.socket], relay: Relay, count: int
-    ) -> None:
+    def __init__(self, options: RouterOptions, listeners: Listeners, relay: Relay, count: int) -> None:
         """Prepare to run `count` workers on `listeners`; their lines go to `relay`."""
         self._options = options
         self._listeners = listeners
@@ -110,10 +108,14 @@ class Supervisor:
             await process.wait()
 
     async def _spawn(self, channel: socket.socket) -> asyncio.subprocess.Process:
-        descriptors = [item.fileno() for item in self._listeners]
+        plain, tls = (
+            [item.fileno() for item in sockets] for sockets in (self._listeners.http, self._listeners.https)
+        )
         settings = {
             "channel": channel.fileno(),
-            "listeners": descriptors,
+            "listeners": plain,
+            "tls_listeners": tls,
+            "https_port": self._listeners.https_port,
             "domain": self._options.default_domain,
             "trusted": self._options.trusted_proxies,
             "limits": dataclasses.asdict(self._options.limits),
@@ -125,7 +127,7 @@ class Supervisor:
             "router.worker",
             json.dumps(settings),
             stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(channel.fileno(), *descriptors),
+            pass_fds=(channel.fileno(), *plain, *tls),
             env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
 

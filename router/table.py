@@ -1,7 +1,7 @@
 """The route table: frozen values, exact host look-up in constant time."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
@@ -28,6 +28,18 @@ class AppRoute:
     hosts: tuple[str, ...]
     targets: tuple[Target, ...] = ()
     state: RouteState = "live"
+    https_only: bool = False
+    """Whether requests that come unencrypted are sent to the encrypted address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate chain with its key, as PEM, and the hosts it is shown for: names, `*.names`, or `*` for any."""
+
+    name: str
+    hosts: tuple[str, ...]
+    chain: str
+    key: str = field(repr=False)
 
 
 def canonical_host(host: str) -> str:
@@ -39,14 +51,19 @@ def canonical_host(host: str) -> str:
 
 
 class Table:
-    """All routes at one version. Never changed: `with_route` and `without` return the next table."""
+    """All routes and certificates at one version. Never changed: `with_…` and `without…` return the next table."""
 
-    __slots__ = ("_index", "routes", "version")
+    __slots__ = ("_index", "certificates", "routes", "version")
 
     def __init__(
-        self, version: int = 0, routes: Iterable[AppRoute] = (), index: dict[str, str] | None = None
+        self,
+        version: int = 0,
+        routes: Iterable[AppRoute] = (),
+        index: dict[str, str] | None = None,
+        certificates: Mapping[str, Certificate] = MappingProxyType({}),
     ) -> None:
         """Take `routes` and, where it is known already, the index from host to app id."""
+        self.certificates = certificates
         self.version = version
         self.routes: Mapping[str, AppRoute] = MappingProxyType({route.app_id: route for route in routes})
         self._index = _index(self.routes.values()) if index is None else index
@@ -56,11 +73,22 @@ class Table:
         known = self.routes.get(route.app_id)
         same_hosts = known is not None and known.hosts == route.hosts
         routes = {**self.routes, route.app_id: route}
-        return Table(version, routes.values(), self._index if same_hosts else None)
+        return Table(version, routes.values(), self._index if same_hosts else None, self.certificates)
 
     def without(self, app_id: str, version: int) -> "Table":
         """Return the table without this app."""
-        return Table(version, (route for route in self.routes.values() if route.app_id != app_id))
+        routes = (route for route in self.routes.values() if route.app_id != app_id)
+        return Table(version, routes, None, self.certificates)
+
+    def with_certificate(self, certificate: Certificate, version: int) -> "Table":
+        """Return the table with this certificate set."""
+        certificates = {**self.certificates, certificate.name: certificate}
+        return Table(version, self.routes.values(), self._index, certificates)
+
+    def without_certificate(self, name: str, version: int) -> "Table":
+        """Return the table without this certificate."""
+        certificates = {key: item for key, item in self.certificates.items() if key != name}
+        return Table(version, self.routes.values(), self._index, certificates)
 
     def lookup(self, host: str) -> AppRoute | None:
         """Find the app of a Host header: its exact name first, then the wildcard one label up."""

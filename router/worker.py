@@ -21,6 +21,7 @@ from router.errors import FeedError
 from router.forward import Network
 from router.gateway import Gateway
 from router.options import Limits
+from router.store import table_of
 
 _log = logging.getLogger("router.worker")
 _BACKLOG = 4_096
@@ -35,6 +36,8 @@ class WorkerOptions:
 
     channel: int
     listeners: Sequence[int]
+    tls_listeners: Sequence[int]
+    https_port: int
     domain: str
     trusted: tuple[Network, ...]
     limits: Limits
@@ -46,6 +49,8 @@ class WorkerOptions:
         return cls(
             channel=told["channel"],
             listeners=told["listeners"],
+            tls_listeners=told["tls_listeners"],
+            https_port=told["https_port"],
             domain=told["domain"],
             trusted=tuple(ip_network(item, strict=False) for item in told["trusted"]),
             limits=_fitted(Limits(**told["limits"])),
@@ -72,7 +77,9 @@ class Worker:
             sock=socket.socket(fileno=self._options.channel), limit=feed.LINE_LIMIT
         )
         options = self._options
-        self._gateway = Gateway(options.limits, options.domain, options.trusted, self._send, loop)
+        self._gateway = Gateway(
+            options.limits, options.domain, options.trusted, options.https_port, self._send, loop
+        )
         listening = asyncio.create_task(self._listen(reader))
         sweeping = asyncio.create_task(self._sweep())
         await self._stopping.wait()
@@ -96,8 +103,8 @@ class Worker:
 
     async def _receive(self, message: feed.Message) -> None:
         match message:
-            case feed.Snapshot(version=version, routes=routes):
-                self._gateway.replace(version, routes)
+            case feed.Snapshot(version=version):
+                self._gateway.replace(table_of(message))
                 await self._accept()
                 self._send(feed.encode(feed.Ack(version)))
             case feed.Change(version=version, route=route):
@@ -105,6 +112,12 @@ class Worker:
                 self._send(feed.encode(feed.Ack(version)))
             case feed.Remove(version=version, app_id=app_id):
                 self._gateway.remove(version, app_id)
+                self._send(feed.encode(feed.Ack(version)))
+            case feed.Certify(version=version, certificate=certificate):
+                self._gateway.certify(version, certificate)
+                self._send(feed.encode(feed.Ack(version)))
+            case feed.Uncertify(version=version, name=name):
+                self._gateway.uncertify(version, name)
                 self._send(feed.encode(feed.Ack(version)))
             case feed.Drain(query=query, app_id=app_id, instance_ids=instance_ids):
                 answer = feed.encode(feed.Drained(query, app_id, instance_ids))
@@ -118,11 +131,22 @@ class Worker:
         """Accept connections once there is a table; later snapshots find it done."""
         if self._servers or self._stopping.is_set():
             return
-        loop = asyncio.get_running_loop()
+        loop, gateway = asyncio.get_running_loop(), self._gateway
         for number in self._options.listeners:
-            listener = socket.socket(fileno=number)
             server = await loop.create_server(
-                lambda: ClientConnection(self._gateway), sock=listener, backlog=_BACKLOG
+                lambda: ClientConnection(gateway, b"http"),
+                sock=socket.socket(fileno=number),
+                backlog=_BACKLOG,
+            )
+            self._servers.append(server)
+        for number in self._options.tls_listeners:
+            server = await loop.create_server(
+                lambda: ClientConnection(gateway, b"https"),
+                sock=socket.socket(fileno=number),
+                backlog=_BACKLOG,
+                ssl=gateway.certificates.context,
+                ssl_handshake_timeout=gateway.limits.header_timeout,
+                ssl_shutdown_timeout=gateway.limits.linger,
             )
             self._servers.append(server)
 

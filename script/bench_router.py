@@ -240,7 +240,9 @@ def idle_websockets(report: Report, count: int) -> None:
             proxies.running("websockets", [sys.executable, "-c", script, str(port)], port, LOAD_CORE)
         )
         proxy = stack.enter_context(
-            proxies.cygni(folder, port, limits={"connections": count + 100, "tunnel_idle": 3_600.0})
+            proxies.cygni(
+                folder, port, limits={"connections": count + 100, "address_connections": count + 100}
+            )
         )
         before = proxy.memory()
         clients = [stack.enter_context(_upgraded(proxy.port)) for _ in range(count)]

@@ -47,6 +47,7 @@ class RouterProcess:
         self.socket = folder / "router.sock"
         self.process: asyncio.subprocess.Process
         self.port = 0
+        self.https_port: int | None = None
 
     async def start(
         self, *, sockets: tuple[int, ...] = (), spool_lines: int = 10_000, ack_timeout: float = 10
@@ -54,6 +55,7 @@ class RouterProcess:
         options = {
             "bind": "127.0.0.1",
             "http_port": self.port,
+            "https_port": self.https_port,
             "control_socket": str(self.socket),
             "state_file": str(self.folder / "table.json"),
             "port_file": str(self.folder / "port"),
@@ -72,6 +74,8 @@ class RouterProcess:
         async with asyncio.timeout(20):
             line = await self.process.stdout.readline()
         self.port = int(re.search(rb"http=\S+:(\d+)", line)[1])  # type: ignore[index]
+        tls = re.search(rb"https=\S+:(\d+)", line)
+        self.https_port = int(tls[1]) if tls else None
 
     def worker_pids(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -246,8 +250,10 @@ class World:
         sockets: tuple[int, ...] = (),
         spool_lines: int = 10_000,
         ack_timeout: float = 10,
+        tls: bool = False,
     ) -> RouterProcess:
         self.router = RouterProcess(self.folder, limits, workers, trusted)
+        self.router.https_port = 0 if tls else None
         await self.router.start(sockets=sockets, spool_lines=spool_lines, ack_timeout=ack_timeout)
         self._stack.push_async_callback(self.router.stop, signal.SIGKILL)
         self.control = await self.connect_control()

@@ -464,3 +464,19 @@ async def test_the_access_line_cannot_be_forged(world: World) -> None:
     assert re.fullmatch(pattern, line), line
     assert set(world.control.last_requests) <= {"a1"}
     await world.eventually(lambda: "a1" in world.control.last_requests)
+
+
+async def test_what_a_client_says_before_it_sees_the_upgrade_comes_first(world: World) -> None:
+    await world.launch(LIMITS)
+
+    async def answer(request: Request) -> None:
+        request.writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        request.writer.write(await request.reader.readexactly(11))
+
+    await world.route((await world.http("app", answer)).target())
+    client = await world.client()
+    client.send("GET / HTTP/1.1\r\nHost: shop.localhost\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nearly-")
+    assert (await client.head())[0] == 101
+    client.send("later")
+    async with asyncio.timeout(5):
+        assert await client.reader.readexactly(11) == b"early-later"
