@@ -21,6 +21,7 @@ from buildpacks.ports import Tree, TreeLimitError
 from buildpacks.providers.base import Provider, Source
 from buildpacks.providers.registry import PROVIDERS
 from buildpacks.repository_settings import described, with_repository
+from buildpacks.system_packages import in_suite
 from buildpacks.walk import TreeError
 
 _MANIFESTS = ("Dockerfile", "package.json", "requirements.txt", "Procfile", "index.html")
@@ -77,19 +78,21 @@ def _with_settings(source: Source, planned: Plan) -> Plan:
         planned,
         root=settings.root,
         settings=tuple(Setting(*row) for row in described(settings)),
-        build_packages=() if own else _packages(planned.build_packages, settings, "build"),
-        run_packages=() if own else _packages(planned.run_packages, settings, "run"),
+        build_packages=() if own else _packages(planned, planned.build_packages, settings, "build"),
+        run_packages=() if own else _packages(planned, planned.run_packages, settings, "run"),
         notes=(*planned.notes, *notes),
     )
 
 
 def _packages(
-    planned: tuple[SystemPackage, ...], settings: BuildSettings, kind: str
+    planned: Plan, packages: tuple[SystemPackage, ...], settings: BuildSettings, kind: str
 ) -> tuple[SystemPackage, ...]:
+    """What the provider planned, by its names in the plan's suite, and what the settings add."""
     asked = settings.build_packages if kind == "build" else settings.run_packages
-    known = {package.name for package in planned}
-    added = (SystemPackage(name, settings.origin(f"packages.{kind}.{name}")) for name in asked)
-    return (*planned, *(package for package in added if package.name not in known))
+    found = {package.name: package for package in (in_suite(item, planned.suite) for item in packages)}
+    for name in asked:
+        found.setdefault(name, SystemPackage(name, settings.origin(f"packages.{kind}.{name}")))
+    return tuple(found.values())
 
 
 def _choose(source: Source, candidates: tuple[Candidate, ...]) -> Provider:

@@ -150,12 +150,20 @@ PROGRAMS: Mapping[str, str] = MappingProxyType(
         "gfortran": "gfortran", "rustc": "rustc", "cargo": "cargo", "swig": "swig", "bison": "bison", "flex": "flex",
         "autoreconf": "autoconf", "libtoolize": "libtool", "pkg-config": "pkg-config", "git": "git", "ffmpeg": "ffmpeg",
         "convert": "imagemagick", "pdftoppm": "poppler-utils", "tesseract": "tesseract-ocr", "dot": "graphviz",
-        "java": "default-jre-headless", "protoc": "protobuf-compiler", "wkhtmltopdf": "wkhtmltopdf", "unzip": "unzip",
+        "java": "default-jre-headless", "protoc": "protobuf-compiler", "unzip": "unzip",
         "rsync": "rsync", "psql": "postgresql-client", "redis-cli": "redis-tools", "jq": "jq", "zip": "zip",
         "msgfmt": "gettext", "gs": "ghostscript", "chromium": "chromium",
     }
 )  # fmt: skip
 """The package of a program."""
+
+
+NAMES_BY_SUITE: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "trixie": {"libldap-2.5-0": "libldap2", "libmagickwand-6.q16-6": "libmagickwand-7.q16-10"},
+    }
+)
+"""What packages of the tables are called in another suite than the first."""
 
 
 def packages_for(language: str, dependencies: Mapping[str, Evidence]) -> Found:
@@ -169,6 +177,11 @@ def packages_for(language: str, dependencies: Mapping[str, Evidence]) -> Found:
             for name in names:
                 found.setdefault(name, SystemPackage(name, dependencies[dependency]))
     return Found(tuple(build.values()), tuple(run.values()))
+
+
+def in_suite(package: SystemPackage, suite: str) -> SystemPackage:
+    """The package under the name that it has in a suite."""
+    return SystemPackage(NAMES_BY_SUITE.get(suite, {}).get(package.name, package.name), package.source)
 
 
 def package_of_header(name: str) -> str | None:

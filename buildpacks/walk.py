@@ -7,7 +7,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
@@ -92,13 +92,33 @@ class SourceTree(ABC, Generic[K]):
 
     def files(self, pattern: str = "*") -> list[str]:
         """Sorted paths of regular files that match a glob; `*` does not cross `/`, `**` does."""
+        if "**" not in pattern:
+            return [path for path, node in self._matching(pattern) if node.is_regular]
         matches = glob_pattern(pattern).fullmatch
-        depth = self._limits.depth if "**" in pattern else pattern.count("/")
-        return [
-            path
-            for path, node in self._walk(depth, whole="**" in pattern)
-            if node.is_regular and matches(path)
-        ]
+        return [path for path, node in self._walk(self._limits.depth) if node.is_regular and matches(path)]
+
+    def _matching(self, pattern: str) -> Iterator[tuple[str, Node[K]]]:
+        """Entries that match a glob without `**`. Only directories that can hold one are listed."""
+        found, seen = [("", self._root)], 0
+        *folders, last = pattern.split("/")
+        for folder in folders:
+            below = []
+            for prefix, key in found:
+                named = list(_named(self._children(key), folder))
+                seen += len(named)
+                self._check_count(seen, prefix)
+                below += [
+                    (self._checked_path(f"{prefix}{node.name}/"), node.key)
+                    for node in named
+                    if node.is_directory
+                ]
+            found = below
+        for prefix, key in found:
+            for node in _named(self._children(key), last):
+                seen += 1
+                self._check_count(seen, prefix)
+                if not node.is_directory:
+                    yield self._checked_path(prefix + node.name), node
 
     def read(self, path: str, limit: int = 1 << 20) -> bytes | None:
         """Content of a regular file, None when there is none; links are not followed.
@@ -163,8 +183,8 @@ class SourceTree(ABC, Generic[K]):
             _check_name(node.name)
         return {node.name: node for node in sorted(nodes, key=lambda node: node.order)}
 
-    def _walk(self, depth: int, *, whole: bool = True) -> Iterator[tuple[str, Node[K]]]:
-        """Everything but directories, down to `depth` slashes; deeper is an error when the `whole` is wanted."""
+    def _walk(self, depth: int) -> Iterator[tuple[str, Node[K]]]:
+        """Everything but directories, down to `depth` slashes; deeper is an error."""
         root = self._children(self._root)
         pending, seen = [("", iter(root.values()), 0)], len(root)
         while pending:
@@ -182,7 +202,7 @@ class SourceTree(ABC, Generic[K]):
                 # Counted when listed, not when visited: what is listed is what takes memory.
                 seen += len(below)
                 pending.append((f"{path}/", iter(below.values()), level + 1))
-            elif whole:
+            else:
                 raise TreeLimitError(f"more than {depth} directories deep at {printable(path)}")
 
     def _check_count(self, seen: int, prefix: str) -> None:
@@ -202,6 +222,16 @@ class Links(Protocol):
 
     def link_target(self, path: str) -> str | None:
         """Where a link points, None when the entry is no link."""
+
+
+def _named(nodes: Mapping[str, Node[K]], pattern: str) -> Iterator[Node[K]]:
+    """The nodes of a directory whose name matches one part of a glob, in order."""
+    if "*" not in pattern and "?" not in pattern:
+        node = nodes.get(pattern)
+        yield from () if node is None else (node,)
+        return
+    matches = glob_pattern(pattern).fullmatch
+    yield from (node for name, node in nodes.items() if matches(name))
 
 
 def _check_name(name: str) -> None:

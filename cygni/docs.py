@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from buildpacks.language_pages import pages
 from config.settings import ENVIRONMENT_PREFIX, Settings
 from cygni.commands import registry
 from cygni.commands.help import reference
@@ -13,6 +14,7 @@ SETTINGS = Path("docs/reference/settings.md")
 def check_or_write(root: Path, *, write: bool) -> list[str]:
     """Compare the references below `root` with the code; return those that differ, after writing if asked."""
     wanted = {COMMANDS: reference(registry), SETTINGS: settings_reference()}
+    wanted |= {Path("docs") / path: text for path, text in pages().items()}
     stale = [path for path, text in wanted.items() if _read(root / path) != text]
     if write:
         for path in stale:

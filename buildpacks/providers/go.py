@@ -5,7 +5,7 @@ from `vendor/`, or from a module proxy. The image has the source (templates, fil
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -95,13 +95,13 @@ class Module:
     def mains(self) -> tuple[Main, ...]:
         """Every program, the root's first."""
         names = {"": self.name}
-        for path in self._candidates():
+        for path in self._candidates:
             folder = path.rpartition("/")[0]
             if folder not in names or folder == "":
                 text = self.source.text(path) or ""
                 if _MAIN.search(text) and not _IGNORED.search(text):
                     names[folder] = self.name if folder == "" else folder.rpartition("/")[2]
-        root_files = [path for path in self._candidates() if "/" not in path]
+        root_files = [path for path in self._candidates if "/" not in path]
         found = [
             Main(folder, name, Evidence("package main", f"{folder or '.'}/"))
             for folder, name in sorted(names.items())
@@ -109,7 +109,8 @@ class Module:
         ]
         return tuple(found)
 
-    def _candidates(self) -> Iterator[str]:
+    @cached_property
+    def _candidates(self) -> tuple[str, ...]:
         """Files that may be programs: those in the root, below `cmd/`, and every `main.go`."""
         tree = self.source.tree
         patterns = ("*.go", "cmd/*/*.go", "**/main.go")
@@ -121,7 +122,7 @@ class Module:
             for path in seen
             if not path.endswith("_test.go") and not any(part in f"{path}" for part in _NOT_APPS)
         ]
-        yield from (path for path in usable[:_READ_LIMIT] if _SAFE.fullmatch(path))
+        return tuple(path for path in usable[:_READ_LIMIT] if _SAFE.fullmatch(path))
 
 
 class Go:

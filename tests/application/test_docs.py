@@ -12,6 +12,9 @@ def test_the_references_are_up_to_date() -> None:
 
 
 def test_a_stale_reference_is_found_and_written(tmp_path: Path) -> None:
-    assert len(check_or_write(tmp_path, write=False)) == 2
-    assert len(check_or_write(tmp_path, write=True)) == 2
+    stale = check_or_write(tmp_path, write=False)
+    assert {"docs/reference/commands.md", "docs/languages/python.md", "docs/reference/cygni-toml.md"} <= set(
+        stale
+    )
+    assert check_or_write(tmp_path, write=True) == stale
     assert check_or_write(tmp_path, write=False) == []

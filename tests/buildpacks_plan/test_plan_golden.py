@@ -21,6 +21,7 @@ from buildpacks.walk import LINK
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples"
+APPS = HERE.parent / "buildpacks_apps" / "apps"
 CATALOG = Catalog("token-0123456789", secrets=True)
 
 PACKAGE = '{"name": "x", "scripts": {"start": "node server.js"}, "engines": {"node": "22.x"}}'
@@ -147,6 +148,11 @@ def check(name: str, text: str) -> None:
 @pytest.mark.parametrize("name", FIXTURES)
 def test_a_fixture_keeps_its_plan_and_dockerfile(name: str) -> None:
     check(name, shown(MemoryTree(FIXTURES[name]), frozenset({"PIP_INDEX_URL", "DATABASE_URL"})))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in APPS.iterdir()))
+def test_an_app_that_is_built_for_real_keeps_its_plan_and_dockerfile(name: str) -> None:
+    check(f"app-{name}", shown(DirectoryTree(APPS / name)))
 
 
 @pytest.mark.parametrize("name", ["python", "node", "static", "dockerfile"])

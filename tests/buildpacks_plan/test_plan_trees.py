@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from buildpacks.detect import detect
+from buildpacks.plan import Plan
+from buildpacks.planner import plan
 from buildpacks.ports import TreeLimitError, TreeLimits
 from buildpacks.tree import DirectoryTree, GitTree, MemoryFile, MemoryTree, TreeError
 from buildpacks.walk import EXECUTABLE, FILE, LINK, SUBMODULE, follow_link, printable
@@ -249,19 +251,28 @@ def test_links_are_followed_inside_only(target: bytes, expected: str) -> None:
     assert follow_link(tree, "l") == expected
 
 
-def test_detection_of_five_thousand_files_takes_milliseconds(git: Git, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("provider", "own"),
+    [
+        ("python", {"requirements.txt": b"flask\ngunicorn\n", "app.py": b"app = Flask(__name__)"}),
+        ("node", {"package.json": b'{"scripts": {"start": "node x.js"}}'}),
+        ("go", {"go.mod": b"module x\ngo 1.25", "main.go": b"package main\n"}),
+        ("ruby", {"Gemfile": b"", "app.rb": b""}),
+        ("static", {"index.html": b""}),
+    ],
+)
+def test_a_plan_for_five_thousand_files_takes_milliseconds(
+    git: Git, tmp_path: Path, provider: str, own: dict[str, bytes]
+) -> None:
     files = {f"src/d{number % 50}/d{number % 7}/f{number}.py": b"x = 1\n" for number in range(5_000)}
-    head = commit(
-        git,
-        tmp_path / "repo",
-        {**files, "requirements.txt": b"flask\ngunicorn\n", "app.py": b"app = Flask()"},
-    )
+    head = commit(git, tmp_path / "repo", {**files, **own})
     git("repack", "-adq")
     timings = []
-    for _ in range(3):
+    for _ in range(5):
         started = time.perf_counter()
         with GitTree(tmp_path / "repo/.git", None, head) as tree:
-            assert detect(tree)[0].provider == "python"
+            assert detect(tree)[0].provider == provider
+            assert isinstance(plan(tree), Plan)
         timings.append(time.perf_counter() - started)
     assert min(timings) < 0.05
 

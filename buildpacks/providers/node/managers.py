@@ -36,7 +36,7 @@ class Manager:
     loose: str
     production: str
     """What `locked` and `loose` are followed by when development dependencies are left out from the start."""
-    prune: str
+    prune_command: str
     cache: CacheMount
 
 
@@ -68,7 +68,7 @@ YARN = Manager(
 )
 BERRY = Manager(
     "yarn",
-    "Yarn",
+    "Yarn (2 and newer)",
     ("yarn.lock",),
     (".yarnrc.yml", ".npmrc"),
     "@yarnpkg/cli-dist",
@@ -162,7 +162,7 @@ class Tooling:
             return f"{self.install(development=False)} --ignore-scripts"
         if self.manager.package == BERRY.package and not self.version.startswith(("4", "5", "6")):
             return None
-        return self.manager.prune
+        return self.manager.prune_command
 
 
 def choose_manager(source: Source, manifest: Manifest) -> Tooling:

@@ -14,7 +14,7 @@ from buildpacks.versions import Range, VersionError, major, newest_major, parse_
 
 DEFAULT = 24
 _LONG_TERM = (24, 22, 20, 18)
-_MAJORS = (*_LONG_TERM, 26, 25, 23, 21, 19, 17, 16, 15, 14)
+MAJORS = (*_LONG_TERM, 26, 25, 23, 21, 19, 17, 16, 15, 14)
 """Major versions that can be installed, in the order they are preferred: long-term support first."""
 
 _CODENAMES = {"fermium": 14, "gallium": 16, "hydrogen": 18, "iron": 20, "jod": 22, "krypton": 24}
@@ -60,9 +60,9 @@ def pick_node(source: Source, manifest: Manifest) -> NodeVersion:
     if chosen is None:
         return _default()
     allowed = engine.allowed & file.allowed if engine and file else chosen.allowed
-    number = newest_major(allowed, _MAJORS)
+    number = newest_major(allowed, MAJORS)
     if number is None:
-        facts = {"oldest": str(min(_MAJORS)), "newest": str(max(_MAJORS))}
+        facts = {"oldest": str(min(MAJORS)), "newest": str(max(MAJORS))}
         raise refuse(
             "node/version-unavailable",
             chosen.source,
@@ -76,7 +76,7 @@ def pick_node(source: Source, manifest: Manifest) -> NodeVersion:
 
 
 def _width_notes(chosen: _Request, allowed: Range, number: int) -> tuple[Note, ...]:
-    several = sum(1 for candidate in _MAJORS if allowed & major(candidate)) > 1
+    several = sum(1 for candidate in MAJORS if allowed & major(candidate)) > 1
     if not several:
         return ()
     return (note("node/wide-range", place=chosen.source.place, requested=chosen.text, version=number),)
