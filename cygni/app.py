@@ -121,7 +121,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         one_offs=OneOffs(state.store, deployment.manifests, backend.engine, collection, deployment.report),
     )
     slots = PushSlots()
-    housekeeping = Housekeeping(state.store, state.repositories, slots, releases, state.logs)
+    housekeeping = Housekeeping(
+        state.store, state.repositories, slots, releases, state.logs, state.build_logs
+    )
     pushes = Pushes(
         disk, state.store, permissions, worker, builds, state.repositories, sources, slots, housekeeping
     )

@@ -9,7 +9,7 @@ import structlog
 
 from cygni.domain.errors import CygniError
 from cygni.domain.models import App
-from cygni.logs import LogStore
+from cygni.logs import BuildLogs, LogStore
 from cygni.releases import Releases
 from cygni.repositories import Repositories
 from cygni.slots import PushSlots
@@ -19,6 +19,7 @@ from gitserver.git import GitError
 QUEUE_LIMIT = 1000
 EVERY = 6 * 3600.0
 JOBS_KEPT = 30 * 86400.0
+OUTPUTS_KEPT = 90 * 86400.0
 STEP_LIMIT = 600.0
 RELEASES = 100
 
@@ -29,13 +30,20 @@ class Housekeeping:
     """Tidies an app after each push of it, and every app a few times a day; one at a time."""
 
     def __init__(
-        self, store: Store, repositories: Repositories, slots: PushSlots, releases: Releases, logs: LogStore
+        self,
+        store: Store,
+        repositories: Repositories,
+        slots: PushSlots,
+        releases: Releases,
+        logs: LogStore,
+        outputs: BuildLogs,
     ) -> None:
         self._store = store
         self._repositories = repositories
         self._slots = slots
         self._releases = releases
         self._logs = logs
+        self._outputs = outputs
         self._due: asyncio.Queue[str] = asyncio.Queue(QUEUE_LIMIT)
 
     def after_push(self, app_id: str) -> None:
@@ -56,6 +64,7 @@ class Housekeeping:
             with _reported("server"):
                 await self._store.jobs.prune(JOBS_KEPT)
                 await self._logs.sweep()
+                await asyncio.to_thread(self._outputs.prune, OUTPUTS_KEPT)
             await asyncio.sleep(EVERY * random.uniform(0.5, 1))  # noqa: S311 - jitter, not a secret
             with _reported("apps"):
                 for app in await self._store.apps.all():

@@ -3,8 +3,13 @@
 import time
 from collections.abc import Callable
 
+import structlog
+
+from cygni.domain.errors import CygniError
 from cygni.store import Store
 from gitserver.ports import Principal
+
+log = structlog.get_logger()
 
 
 class Keys:
@@ -38,4 +43,7 @@ class UsedKeys:
             return
         self._noted = {key: until for key, until in self._noted.items() if until > now}
         self._noted[principal.key] = now + self._every
-        await self._store.keys.used(principal.key)
+        try:
+            await self._store.keys.used(principal.key)
+        except CygniError as error:  # a full disk must not keep anybody from looking
+            log.warning("the use of a key was not noted", reason=str(error))

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import structlog
 
+from buildpacks.buildkit.redact import Redactor
 from cygni import messages
 from cygni.domain.errors import NotFoundError, ReleaseError, UserError
 from cygni.domain.formation import effective
 from cygni.domain.models import App, Job, Release, ReleaseStatus
 from cygni.images import BuiltRelease, Images
 from cygni.manifests import Manifests
-from cygni.output import Narrator
+from cygni.output import Announce, Narrator
 from cygni.retirements import Retirements
 from cygni.sources import Source
 from cygni.store import Store
@@ -71,7 +72,9 @@ class Releases:
         """
         manifest = await self._manifests.of(app, release, release_phase=release_phase)
         try:
-            retirement = await self._rollout.run(manifest, say.detail, lambda: self._commit(release))
+            retirement = await self._rollout.run(
+                manifest, _discreet(release, say), lambda: self._commit(release)
+            )
         except RolloutFailedError as error:
             raise await self._failed(app, release, error) from None
         except BaseException:
@@ -97,7 +100,8 @@ class Releases:
         await self._store.releases.fail(release.id, str(error))
         live = await self._store.releases.live(app.id)
         await self._report(app.id, f"Release v{release.version} failed: {error}")
-        return ReleaseError(messages.release_failed(app, release, error, live.version if live else None))
+        text = messages.release_failed(app, release, error, live.version if live else None)
+        return ReleaseError(_secrets(release).text(text))
 
     async def change_config(self, app: App, job: Job, say: Narrator) -> str:
         """Roll the present config out on the live image, as a new release."""
@@ -160,7 +164,8 @@ class Releases:
             try:
                 retirement = await self._rollout.scale(manifest, process.type, say.detail)
             except RolloutFailedError as error:
-                raise ReleaseError(messages.scale_failed(app, error)) from None
+                text = messages.scale_failed(app, error)
+                raise ReleaseError(_secrets(live).text(text)) from None
             self._retirements.start(app.id, retirement)
 
     async def restart(self, app: App, job: Job, say: Narrator) -> None:
@@ -169,7 +174,8 @@ class Releases:
         try:
             retirement = await self._rollout.restart(await self._manifests.of(app, live), say.detail)
         except RolloutFailedError as error:
-            raise ReleaseError(messages.restart_failed(app, error)) from None
+            text = messages.restart_failed(app, error)
+            raise ReleaseError(_secrets(live).text(text)) from None
         self._retirements.start(app.id, retirement)
         await self._report(app.id, f"Restarted by {job.author}")
 
@@ -199,6 +205,20 @@ class Releases:
         if release is None:
             raise NotFoundError(messages.no_such_release(app, version))
         return release
+
+
+def _secrets(release: Release) -> Redactor:
+    """Takes the values of a release's config vars out of what the platform repeats of an app's output."""
+    return Redactor(release.config.values())
+
+
+def _discreet(release: Release, say: Narrator) -> Announce:
+    secrets = _secrets(release)
+
+    async def line(text: str) -> None:
+        await say.detail(secrets.text(text))
+
+    return line
 
 
 def _config_reason(before: Mapping[str, str], after: Mapping[str, str]) -> str:

@@ -39,6 +39,8 @@ class Rollout:
         self._engine = engine
         self._table = table
         self._launcher = launcher
+        # By app, what was given to a retirement: it may run on for as long as it drains.
+        self._leaving: dict[str, set[str]] = {}
 
     async def run(
         self, manifest: Manifest, announce: Announce, commit: Commit = nothing_to_commit
@@ -69,7 +71,7 @@ class Rollout:
             RolloutFailedError: a new instance did not come up; as many run as before.
         """
         before = await self._observe(manifest)
-        running = _present(manifest, before)
+        running = self._present(manifest, before)
         slots = _missing(manifest, process_type, running, _next_generation(manifest, before))
         async with self._launcher.launch(manifest, slots, announce) as launch:
             surplus = _surplus(manifest, process_type, running)
@@ -89,6 +91,7 @@ class Rollout:
             problems = await publish(self._table, app_id, [])
             leaving = await self._engine.list(app_id)
         await self._engine.sweep(app_id)
+        self._leaving.pop(app_id, None)
         retirement = Retirement(
             self._engine, self._table, app_id, Patience(), serving=(), leaving=leaving, problems=problems
         )
@@ -151,11 +154,29 @@ class Rollout:
             problems.append(f"The old instances could not be listed: {error}")
             return ()
 
+    def _present(self, manifest: Manifest, observed: Sequence[Instance]) -> list[Instance]:
+        """The live release's running instances, of each number the newest.
+
+        What an earlier change takes out of service runs on while it drains; it must neither come back into the
+        routes nor be counted.
+        """
+        leaving = self._leaving.get(manifest.app_id, set())
+        ours = [
+            item
+            for item in observed
+            if item.release == manifest.release and item.state == "running" and item.id not in leaving
+        ]
+        newest = {item.name: item for item in sorted(ours, key=lambda item: item.generation)}
+        return [item for item in ours if newest[item.name] is item]
+
     async def _observe(self, manifest: Manifest) -> Sequence[Instance]:
         try:
-            return await self._engine.list(manifest.app_id)
+            observed = await self._engine.list(manifest.app_id)
         except EngineError as error:
             raise RolloutFailedError("start", "engine", str(error)) from error
+        if manifest.app_id in self._leaving:  # what is gone by now need not be remembered
+            self._leaving[manifest.app_id] &= {item.id for item in observed}
+        return observed
 
     def _retirement(
         self,
@@ -164,6 +185,7 @@ class Rollout:
         leaving: Sequence[Instance],
         problems: Sequence[str],
     ) -> Retirement:
+        self._leaving.setdefault(manifest.app_id, set()).update(item.id for item in leaving)
         return Retirement(
             self._engine,
             self._table,
@@ -219,16 +241,6 @@ async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
-
-
-def _present(manifest: Manifest, observed: Sequence[Instance]) -> list[Instance]:
-    """The live release's running instances, of each number the newest.
-
-    What an earlier change replaced runs on while it drains; it must not come back into the routes.
-    """
-    ours = [item for item in observed if item.release == manifest.release and item.state == "running"]
-    newest = {item.name: item for item in sorted(ours, key=lambda item: item.generation)}
-    return [item for item in ours if newest[item.name] is item]
 
 
 def _next_generation(manifest: Manifest, observed: Sequence[Instance]) -> int:

@@ -36,6 +36,7 @@ def overview(registry: Registry) -> list[str]:
     return [
         *lines,
         "The app: -a APP, or the first argument; `cygni` on a laptop takes it from the git remote or CYGNI_APP.",
+        "On the server's own shell also: serve, router, stack:build; without any server: build:explain PATH.",
         "`help COMMAND` shows one with its flags and examples; `help NOUN` all of a noun.",
     ]
 

@@ -7,6 +7,7 @@ survives `kill -9`. While a build runs its file is `ID.part`; closing renames it
 import asyncio
 import os
 import re
+import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -152,6 +153,14 @@ class BuildLogs:
         """Delete a closed build's output; none is fine."""
         for path in (self._final(build_id), self._partial(build_id)):
             path.unlink(missing_ok=True)
+
+    def prune(self, older_than_seconds: float) -> int:
+        """Delete closed outputs that nothing was added to for so long; returns how many."""
+        limit = time.time() - older_than_seconds
+        old = [path for path in self._directory.glob("*.log") if path.stat().st_mtime < limit]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
 
     def complete(self, build_id: str) -> None:
         """Called by the writer: the output is whole."""

@@ -199,6 +199,33 @@ def test_a_config_change_that_breaks_the_app_changes_nothing_that_runs(server: S
     server.ssh("apps:destroy", "-a", "fragile", "--confirm", "fragile")
 
 
+def test_values_of_config_vars_are_hidden_in_what_the_platform_repeats(server: Server) -> None:
+    source = "import os\nprint(os.environ.get('TOKEN'), flush=True)\n" + app()["server.py"]
+    procfile = "web: python3 server.py\nrelease: sh -c 'echo token=$TOKEN'\n"
+    server.push(
+        Repository(server.data.parent / "discreet", app(server_py=source, Procfile=procfile)), "discreet"
+    )
+    done = server.ssh("config:set", "-a", "discreet", "TOKEN=s3cr3t-v4lue-xyz")
+    assert "token=[hidden]" in done.stderr
+    assert "s3cr3t" not in done.stderr
+    broken = source.replace(
+        "print(os.environ.get('TOKEN'), flush=True)", "raise SystemExit(os.environ.get('TOKEN'))"
+    )
+    work = Repository(server.data.parent / "indiscreet", app(server_py=broken))
+    failed = server.push(work, "discreet", "+main", check=False)
+    assert "Release v3 failed" in failed.stderr
+    assert "[hidden]" in failed.stderr
+    assert "s3cr3t" not in failed.stderr
+    for words in (
+        ("releases:output", "-a", "discreet"),
+        ("builds:output", "-a", "discreet"),
+        ("releases:info", "-a", "discreet", "v3", "--json"),
+    ):
+        assert "s3cr3t" not in server.ssh(*words).stdout
+    assert "s3cr3t" not in server.log()
+    server.ssh("apps:destroy", "-a", "discreet", "--confirm", "discreet")
+
+
 # Processes
 
 

@@ -15,6 +15,8 @@ ARGUMENTS = {"releases:diff": ["v1"], "doctor": [], "version": []}
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_the_fields_are_the_documented_ones(server: Server, shop: str, name: str) -> None:
     command, schema = registry.find(name), SCHEMAS[name]
+    if name == "run:list":
+        server.ssh("run", "-a", shop, "-d", "--", "sleep", "600")
     assert command is not None
     app = ["-a", shop] if command.takes_app and not command.app_optional else []
     text = server.ssh(name, *app, *ARGUMENTS.get(name, []), "--json").stdout

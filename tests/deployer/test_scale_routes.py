@@ -70,3 +70,19 @@ async def test_what_a_restart_replaced_is_not_served_by_a_scaling_after_it(engin
     await restarted.finish()
     await scaled.finish()
     assert {item.id for item in await engine.list() if item.process == "web"} == fresh
+
+
+async def test_what_is_drained_is_not_counted_when_more_are_wanted_again(engine: MemoryEngine) -> None:
+    routes = RecordedRoutes()
+    table = RouteTable(engine, routes)
+    rollout = Rollout(engine, table, Launcher(engine, table, observation=0))
+    await (await rollout.run(manifest(2, 0), silent)).finish()
+    before = {item.id for item in await engine.list()}
+    first = await rollout.scale(manifest(1, 0), "web", silent)
+    second = await rollout.scale(manifest(2, 0), "web", silent)
+    serving = routes.tables[-1]
+    assert len(serving) == 2
+    assert len(serving & before) == 1
+    await first.finish()
+    await second.finish()
+    assert {item.id for item in await engine.list()} == serving

@@ -311,7 +311,7 @@ async def reception(
             one_offs=one_offs,
         )
         slots = PushSlots(remind_every=0.5)
-        housekeeping = Housekeeping(store, repositories, slots, nothing, logs)
+        housekeeping = Housekeeping(store, repositories, slots, nothing, logs, build_logs)
         pushes = Pushes(disk, store, permissions, worker, builds, repositories, sources, slots, housekeeping)
         options = GitServerOptions("127.0.0.1", 0, root / "ssh", limits=limits or Limits())
         server = GitServer(options, Keys(store), pushes, Commands(services))
