@@ -307,7 +307,7 @@ make_environment() {
   mkdir "$work/source"
   cp -r pyproject.toml README.md LICENSE config gitserver buildpacks deployer router cygni "$work/source/"
   "${pip[@]}" --no-deps --no-build-isolation "$work/source"
-  "$1/.venv/bin/python" -m compileall -q "$1/.venv" >/dev/null || true
+  "$1/.venv/bin/python" -m compileall -q -j 0 "$1/.venv" >/dev/null || true
   rm -rf "$work"
 }
 
@@ -369,8 +369,17 @@ start() {
   step "Starting"
   systemctl enable --quiet "${UNIT_FILES[@]:0:6}"
   [ "$sockets_changed" = no ] || systemctl stop cygni-router.socket cygni-ssh.socket cygni-router.service cygni.service 2>/dev/null || true
+  local unit running=()
+  for unit in cygni-router.service cygni.service; do if active "$unit"; then running+=("$unit"); fi; done
   systemctl start cygni.target
-  if [ "$changed" = yes ]; then systemctl restart cygni-router.service cygni.service; fi
+  if [ "$changed" = yes ] && [ "${#running[@]}" -gt 0 ]; then systemctl restart "${running[@]}"; fi
+  remove_old_versions
+}
+
+# The last one stays: what it started may still run, and it can be gone back to.
+remove_old_versions() {
+  local old
+  for old in $(ls -1t "$PREFIX" | grep -vxe current -e "$VERSION" | tail -n +2); do rm -rf "${PREFIX:?}/$old"; done
 }
 
 # --- health ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Settings and logging: reads the environment once, at start, and hands frozen values down.
+"""Settings, logging and the service manager: reads the environment once, at start, and hands frozen values down.
 
 May import: nothing of ours.
 """

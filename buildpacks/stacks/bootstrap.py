@@ -17,6 +17,8 @@ from buildpacks.stacks import apt
 _CHUNK = 1 << 18
 _STOP_SECONDS = 20.0
 _TAIL_LINES = 20
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""Debian's keys where this machine's apt does not trust them by itself, as on Ubuntu."""
 # Manuals and translations are half of a small image, and nobody reads them there.
 _LEFT_OUT = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
@@ -86,6 +88,7 @@ def _arguments(
         f"--include={','.join(packages)}",
         *(f"--aptopt={option}" for option in ('APT::Install-Recommends "false"', *options)),
         *(f"--dpkgopt=path-exclude={path}" for path in _LEFT_OUT),
+        *([] if mirrors or not KEYRING.exists() else [f"--keyring={KEYRING}"]),
         suite,
         "-",
         *mirrors,

@@ -253,3 +253,15 @@ async def test_a_cancelled_bootstrap_ends_mmdebstrap_and_leaves_no_image(
             await task
         assert not Path(folder).exists()
     assert not await images.exists(f"{repository}:base")
+
+
+def test_debians_keys_are_named_where_this_machines_apt_has_no_debian_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "debian-archive-keyring.gpg"
+    monkeypatch.setattr(bootstrap, "KEYRING", keys)
+    assert not any("--keyring" in word for word in bootstrap._arguments("bookworm", ["tini"], [], []))
+    keys.touch()
+    assert f"--keyring={keys}" in bootstrap._arguments("bookworm", ["tini"], [], [])
+    own = bootstrap._arguments("bookworm", ["tini"], [], ["/etc/apt/sources.list"])
+    assert not any("--keyring" in word for word in own), "the operator's mirror may be signed by another key"

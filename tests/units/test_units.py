@@ -9,7 +9,7 @@ from machines import booted
 from sites import SOURCE, Site
 from tests_support import Load, Repository, eventually, example
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 APP = "shop"
 UNITS = ("cygni.service", "cygni-router.service", "cygni-ssh.socket", "cygni-router.socket")
@@ -212,3 +212,17 @@ def test_what_stands_in_the_way_is_told_at_once_and_nothing_is_changed(site: Sit
         assert each in answer.output
     assert site.shown("cygni.service", "ActiveState") == "active"
     site.systemctl("stop", "squatter")
+
+
+@pytest.mark.usefixtures("work")
+def test_purging_leaves_nothing_of_it(site: Site) -> None:
+    """The last one: nothing serves afterwards."""
+    site.install("--uninstall", "--purge")
+    left = site.machine.shell(
+        "ls -d /opt/cygni /var/lib/cygni /etc/cygni /usr/local/bin/cygni /etc/systemd/system/*cygni* "
+        "/etc/s*.d/cygni.conf /etc/tmpfiles.d/cygni.conf 2>/dev/null || true; getent passwd cygni || true;"
+        "docker ps -aq; docker images -q --filter label=cygni.app; docker network ls -q --filter label=cygni.server;"
+        "iptables -S | grep CYGNI || true; systemctl list-units --all --no-legend 'cygni*.service' 'cygni*.socket'"
+    )
+    assert left.output.strip() == ""
+    assert site.machine.run("docker", "images", "-q", "cygni-stack/debian-bookworm").output.strip() != ""
