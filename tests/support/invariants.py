@@ -40,7 +40,13 @@ class View:
 
 async def always(view: View) -> list[str]:
     """What must hold at any moment."""
-    checks = (numbers_are_gapless, one_release_is_live, one_job_runs, kept_images_are_there, no_route_is_foreign)
+    checks = (
+        numbers_are_gapless,
+        one_release_is_live,
+        one_job_runs,
+        kept_images_are_there,
+        no_route_is_foreign,
+    )
     return [text for check in checks async for text in check(view)]
 
 
@@ -158,7 +164,9 @@ async def routes_are_what_runs(view: View) -> AsyncIterator[str]:
             if item.app_id == app.id and item.process == "web" and item.address is not None
         }
         route = routes.get(app.id)
-        targets = {(target.instance_id, target.host, target.port) for target in route.targets} if route else set()
+        targets = (
+            {(target.instance_id, target.host, target.port) for target in route.targets} if route else set()
+        )
         if targets != web:
             yield f"{app.name}: its routes lead to {targets}, its web instances are {web}"
         if route is not None and (route.state != ("live" if web else "stopped") or route.app != app.name):

@@ -10,7 +10,7 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-DELAYS = (0.0, 0.0, 0.0, 0.001, 0.02)
+DELAYS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.001, 0.02)
 """Seconds between the end of blocking work and the moment that its caller hears of it."""
 
 
@@ -61,8 +61,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
             result, error = work(), None
         except Exception as raised:
             result, error = None, raised
-        if future is not None:
-            self.call_later(self.dice.choice(DELAYS), _settle, future, result, error)
+        if future is None:
+            return
+        if delay := self.dice.choice(DELAYS):
+            self.call_later(delay, _settle, future, result, error)
+        else:
+            self.call_soon(_settle, future, result, error)
 
     async def after(self, rounds: int) -> None:
         """Wait for so many rounds of the loop, however little time they take."""
