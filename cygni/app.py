@@ -332,6 +332,17 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     """Start the parts, data plane first; what is pushed to `stack` is stopped in reverse."""
     await platform.router.start()
     stack.push_async_callback(platform.router.stop)
+    await start_work(platform, stack)
+    await platform.control.start()
+    stack.push_async_callback(platform.control.close)
+    await platform.ssh.start(next((item for _, item in inherited()), None))
+    stack.push_async_callback(platform.ssh.close, STOP_GRACE)
+    _write_ports(platform)
+    stack.callback(port_file(platform.settings.data).unlink, missing_ok=True)
+
+
+async def start_work(platform: Platform, stack: AsyncExitStack) -> None:
+    """Start everything behind the doors: what makes up for the last server's end, and what works from now on."""
     await recover(platform.services)
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     running = [
@@ -344,12 +355,6 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     ]
     stack.callback(_cancel, running)
     stack.push_async_callback(platform.worker.stop, STOP_GRACE)
-    await platform.control.start()
-    stack.push_async_callback(platform.control.close)
-    await platform.ssh.start(next((item for _, item in inherited()), None))
-    stack.push_async_callback(platform.ssh.close, STOP_GRACE)
-    _write_ports(platform)
-    stack.callback(port_file(platform.settings.data).unlink, missing_ok=True)
 
 
 def _cancel(tasks: list[asyncio.Task[None]]) -> None:
