@@ -39,7 +39,8 @@ class Settings(BaseSettings):
         default=Path("/var/run/docker.sock"), description="Unix socket of the Docker engine."
     )
     database_url: str | None = Field(
-        default=None, description="SQLAlchemy URL; SQLite in the state directory unless set."
+        default=None,
+        description="postgresql://USER:PASSWORD@HOST/NAME; SQLite in the state directory unless set.",
     )
     router_workers: int | None = Field(
         default=None, ge=1, le=64, description="Router processes; one a core unless set."

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+from postgres import PostgreSQL, programs, running_postgres
 
 MISSING = pytest.StashKey[str]()
 SKIPPED = pytest.StashKey[int]()
@@ -44,6 +45,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(reason, pytrace=False)
     stash[SKIPPED] = stash.get(SKIPPED, 0) + 1
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgreSQL]:
+    """One PostgreSQL server for the whole run; every test makes its own database on it."""
+    if programs() is None:
+        reason = "NO POSTGRESQL IS INSTALLED, and script/setup could not install it"
+        if os.environ.get("CI", "") == "true":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -20,6 +20,7 @@ from cygni.store.errors import (
     DiskFullError,
     StoreError,
 )
+from cygni.store.listening import Listener
 from cygni.store.notifier import Notifier
 
 P = ParamSpec("P")
@@ -40,6 +41,12 @@ class Database:
         self.engine = engine
         self.notifier = notifier
         self._writer = engine.execution_options(**{BEGIN_OPTION: "BEGIN IMMEDIATE"})
+        self._reader = engine
+        self._listener: Listener | None = None
+        if engine.dialect.name == "postgresql":
+            # A function that reads twice must not see two states; SQLite's transactions never do.
+            self._reader = engine.execution_options(isolation_level="REPEATABLE READ")
+            self._listener = Listener(engine, notifier)
         # SQLite has one writer. Waiting here is fair and wakes at once; SQLite's own wait is neither.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
 
@@ -62,22 +69,43 @@ class Database:
         async with self._turn_to_write():
             return await _to_its_end(self._write(lambda session: transaction(session, *args, **kwargs)))
 
+    async def listen(self) -> None:
+        """Hear from now on what other processes announce, where the database can carry it."""
+        if self._listener is not None:
+            await self._listener.start()
+
     async def close(self) -> None:
         """Close all connections."""
+        if self._listener is not None:
+            await self._listener.close()
         await self.engine.dispose()
 
     async def _read(self, work: Callable[[Session], T]) -> T:
         with translated():
-            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            async with AsyncSession(self._reader, expire_on_commit=False) as session:
                 return await session.run_sync(work)  # type: ignore[arg-type]
 
     async def _write(self, work: Callable[[Session], T]) -> T:
         with translated():
             async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-                result = await session.run_sync(work)  # type: ignore[arg-type]
+                result = await session.run_sync(self._announcing(work))  # type: ignore[arg-type]
         for topic in session.info.get(_TOPICS, ()):
             self.notifier.publish(topic)
         return result
+
+    def _announcing(self, work: Callable[[Session], T]) -> Callable[[Session], T]:
+        """The work, then its announcements to other processes, which go out with the commit."""
+        listener = self._listener
+        if listener is None:
+            return work
+
+        def both(session: Session) -> T:
+            result = work(session)
+            for topic in session.info.get(_TOPICS, ()):
+                listener.announce(session, topic)
+            return result
+
+        return both
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:

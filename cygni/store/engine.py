@@ -43,13 +43,19 @@ def create_engine(url: str) -> AsyncEngine:
     parsed = parsed.set(drivername=drivername)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite(parsed)
-    return _pooled(parsed, pool_pre_ping=True)
+    return _pooled(parsed, pool_pre_ping=True, connect_args={"server_settings": _server_settings()})
 
 
 async def prepare(engine: AsyncEngine) -> None:
     """Put an SQLite database into write-ahead mode, which its file remembers. Raises the driver's errors."""
     if engine.dialect.name == "sqlite":
         await asyncio.to_thread(_switch_to_wal, str(engine.url.database))
+
+
+def _server_settings() -> dict[str, str]:
+    """Of each connection to PostgreSQL: nobody waits for a lock for ever, and no dead one keeps one."""
+    busy = str(int(BUSY_SECONDS * 1000))
+    return {"application_name": "cygni", "lock_timeout": busy, "idle_in_transaction_session_timeout": "60000"}
 
 
 def _sqlite(url: URL) -> AsyncEngine:

@@ -15,7 +15,8 @@ from cygni.store.errors import DatabaseBusyError, DatabaseVersionError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 VERSION_TABLE = "alembic_version"
-TURN_SECONDS = 60.0
+TURN_SECONDS = 60
+LOCK_KEY = 0x6379676E69  # "cygni"; a number is how PostgreSQL names an advisory lock
 
 # Alembic keeps the migration that runs in module globals, so one process runs one at a time.
 _alembic = threading.Lock()
@@ -63,6 +64,9 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite's writers take turns anyway
+        connection.execute(text(f"SET LOCAL lock_timeout = '{TURN_SECONDS}s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
     revision = _revision(connection)
     if revision is not None and revision > head():
         raise DatabaseVersionError(

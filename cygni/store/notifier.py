@@ -10,7 +10,10 @@ QUEUE = "queue"
 
 
 class Notifier:
-    """Topics and who waits for them. Changes made by other processes are not seen: waiters also look now and then."""
+    """Topics and who waits for them.
+
+    What other processes change is heard on PostgreSQL only (`cygni.store.listening`): waiters also look now and then.
+    """
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -19,6 +22,11 @@ class Notifier:
         """Wake everyone who waits for the topic."""
         for event in self._waiting.get(topic, ()):
             event.set()
+
+    def publish_all(self) -> None:
+        """Wake everyone: something may have changed unheard."""
+        for topic in tuple(self._waiting):
+            self.publish(topic)
 
     @contextmanager
     def subscribe(self, topic: str) -> Iterator[asyncio.Event]:

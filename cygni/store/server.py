@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlmodel import Session, select
 
+from cygni.domain.errors import ConflictError
 from cygni.store.database import Database
 from cygni.store.errors import DatabaseDamagedError, KeyFileError
 from cygni.store.keyring import Keyring, load, load_or_create
@@ -38,7 +39,10 @@ async def unlock(database: Database, key_file: Path) -> Keyring:
             "Restore it from a backup."
         )
     keyring = load_or_create(key_file) if fresh else load(key_file)
-    row = await database.write(_ensure_row, keyring)
+    try:
+        row = await database.write(_ensure_row, keyring)
+    except ConflictError:  # another process made it meanwhile
+        row = await database.write(_ensure_row, keyring)
     try:
         keyring.open(row.key_check, _context(row.identity))
     except (KeyFileError, DatabaseDamagedError):

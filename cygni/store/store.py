@@ -52,7 +52,9 @@ class Store:
                 await prepare(engine)
             await migrate(engine)
             database = Database(engine, Notifier())
-            return cls(database, await unlock(database, key_file))
+            store = cls(database, await unlock(database, key_file))
+            await database.listen()
+            return store
         except BaseException:
             await engine.dispose()
             raise

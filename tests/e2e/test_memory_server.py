@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from apps import app
+from postgres import PostgreSQL
 from tests_support import Load, Repository, Server, eventually, running_server
 
 Make = Callable[[Mapping[str, str]], Repository]
@@ -17,6 +18,25 @@ APP = app()
 def memory(tmp_path: Path) -> Iterator[Server]:
     with running_server(tmp_path, engine="memory", docker_host="unix:///nowhere") as made:
         yield made
+
+
+def test_postgresql_is_the_database_of_a_whole_server(
+    tmp_path: Path, postgres: PostgreSQL, repository: Make
+) -> None:
+    name = postgres.create("template0")
+    with running_server(tmp_path, engine="memory", database_url=postgres.url(name)) as server:
+        work = repository(APP)
+        assert "Released v1" in server.push(work, "shop").stderr
+        server.ssh("config:set", "-a", "shop", "COLOUR=blue")
+        assert server.get("shop") == (200, "shop v2 web.1")
+        server.kill()
+        server.start()
+        work.commit({"note": "after the kill"})
+        assert "Released v3" in server.push(work, "shop").stderr
+        assert eventually(lambda: server.get("shop") == (200, "shop v3 web.1"))
+        assert server.ssh("config:get", "-a", "shop", "COLOUR").stdout == "blue\n"
+    assert not (server.data / "cygni.db").exists()
+    assert postgres.query(name, "SELECT count(*) FROM releases WHERE status = 'live'") == "1"
 
 
 def program(**fields: object) -> dict[str, str]:

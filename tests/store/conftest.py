@@ -1,9 +1,10 @@
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from shutil import copytree
 
 import pytest
+from postgres import PostgreSQL
 
 from cygni.domain.models import App, Build, Job, ProcessType, Release, User
 from cygni.store import Store
@@ -27,9 +28,50 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The name of a new database, which serves as a template, and the folder of its key file."""
+    folder, name = tmp_path_factory.mktemp("migrated-postgres"), postgres.create()
+
+    async def make() -> None:
+        store = await Store.open(postgres.url(name), folder / "secret.key")
+        await store.close()
+
+    asyncio.run(make())
+    return name, folder
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The kind of database. A test that is about one of them is marked so (`ON_SQLITE`)."""
+    return str(request.param)
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'cygni.db'}"
+def empty_url(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
+    """A database that nobody has opened yet."""
+    if database == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'cygni.db'}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, database: str, tmp_path: Path) -> Iterator[str]:
+    """A database that is set up, with its key file."""
+    if database == "sqlite":
+        copytree(request.getfixturevalue("migrated"), tmp_path, dirs_exist_ok=True)
+        yield f"sqlite+aiosqlite:///{tmp_path / 'cygni.db'}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgres")
+    template, folder = request.getfixturevalue("migrated_postgres")
+    copytree(folder, tmp_path, dirs_exist_ok=True)
+    name = server.create(template)
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture
@@ -38,8 +80,7 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(url: str, key_file: Path, migrated: Path) -> AsyncIterator[Store]:
-    copytree(migrated, key_file.parent, dirs_exist_ok=True)
+async def store(url: str, key_file: Path) -> AsyncIterator[Store]:
     store = await Store.open(url, key_file)
     yield store
     await store.close()

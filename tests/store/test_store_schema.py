@@ -11,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
+from postgres import ON_SQLITE
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex
@@ -41,6 +42,7 @@ def _parts(sql: str) -> list[str]:
     return sorted(part.strip() for part in parts)
 
 
+@ON_SQLITE
 async def test_migrations_make_exactly_what_the_models_say(store: Store, tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'models.db'}")
     metadata.create_all(engine)
@@ -81,19 +83,19 @@ def test_on_postgresql_migrations_make_the_same_partial_indexes_as_the_models() 
     assert "BYTEA" in migrated
 
 
-async def test_opening_again_keeps_everything_and_the_identity(url: str, key_file: Path) -> None:
-    first = await Store.open(url, key_file)
+async def test_opening_again_keeps_everything_and_the_identity(empty_url: str, key_file: Path) -> None:
+    first = await Store.open(empty_url, key_file)
     identity = await first.server.identity()
     ann = await first.users.ensure("ann")
     await first.close()
-    second = await Store.open(url, key_file)
+    second = await Store.open(empty_url, key_file)
     assert (await second.server.identity(), await second.users.list()) == (identity, [ann])
     assert re.fullmatch(r"[0-9a-f]{8}", identity)
     await second.close()
 
 
-async def test_eight_that_open_a_new_database_at_once_share_it(url: str, key_file: Path) -> None:
-    stores = await asyncio.gather(*(Store.open(url, key_file) for _ in range(8)))
+async def test_eight_that_open_a_new_database_at_once_share_it(empty_url: str, key_file: Path) -> None:
+    stores = await asyncio.gather(*(Store.open(empty_url, key_file) for _ in range(8)))
     assert len({await store.server.identity() for store in stores}) == 1
     for store in stores:
         await store.close()
@@ -126,6 +128,7 @@ async def test_paths_with_percent_signs_and_spaces_work(tmp_path: Path, key_file
     assert (folder / "cygni.db").stat().st_size > 0
 
 
+@ON_SQLITE
 async def test_sqlite_is_set_up_to_keep_what_was_acknowledged(store: Store) -> None:
     async with store.database.engine.connect() as connection:
         found = {
