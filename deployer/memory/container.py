@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from deployer.manifest import Manifest, Resources
 from deployer.memory.program import Program
-from deployer.memory.pulse import Pulse
 from deployer.memory.web import Web
 from deployer.ports import Address, Exit, Instance, LogLine, State
+from deployer.pulse import Pulse
 
 KILLED = 137
 ADDRESS_TAKEN = 98

@@ -7,8 +7,8 @@ from typing import Literal
 
 from deployer.memory.container import Birth, Container
 from deployer.memory.program import Program, Programs
-from deployer.memory.pulse import Pulse
 from deployer.ports import EngineError, Event
+from deployer.pulse import Pulse
 
 HISTORY = 100_000
 """Events kept; a follower that is further behind is told that it missed some."""

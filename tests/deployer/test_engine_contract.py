@@ -10,8 +10,10 @@ from uuid import uuid4
 
 import docker
 import pytest
+from ecs_plane import Plane
 
 from deployer.docker import DockerEngine
+from deployer.ecs import NotOnEcsError
 from deployer.manifest import Health, Manifest, Process
 from deployer.memory import Machine, MemoryEngine, Program
 from deployer.ports import Attachment, Engine, EngineError, Event, Instance, OneOff
@@ -58,6 +60,18 @@ def programs(image: str, command: tuple[str, ...]) -> Program | None:
     return PROGRAMS[command] if image == STACK else None
 
 
+@dataclass(frozen=True)
+class Promises:
+    """What the port leaves to an engine: decision record 10 says why one of them cannot promise it."""
+
+    keeps_addresses: bool = True
+    """It gives addresses out itself: not again before `reclaim`, and the same one after a restart."""
+    sees_inside: bool = True
+    """It tells where processes listen."""
+    setting: str = "CYGNI_NETWORK"
+    """What to change when no address is left."""
+
+
 @dataclass
 class Bench:
     """Engines of one server on one machine, as a control plane and its successor have them."""
@@ -65,6 +79,7 @@ class Bench:
     make: Callable[[], Engine]
     engine: Engine
     app_id: str
+    promises: Promises = Promises()
 
     def manifest(self, *processes: Process, **values: object) -> Manifest:
         made = Manifest(
@@ -121,9 +136,41 @@ async def memory_bench(subnet: str) -> AsyncIterator[Bench]:
     machine.close()
 
 
-@pytest.fixture(params=["memory", pytest.param("docker", marks=pytest.mark.docker)])
+@asynccontextmanager
+async def ecs_bench(subnet: str) -> AsyncIterator[Bench]:
+    machine = Machine(programs)
+    network = IPv4Network(subnet.replace("10.", "127.", 1))
+    plane = Plane(machine, [str(network[offset]) for offset in range(10, 15)])
+    plane.open()
+    made: list[Engine] = []
+
+    def make() -> Engine:
+        made.append(plane.engine())
+        return made[-1]
+
+    try:
+        yield Bench(make, make(), uuid4().hex, Promises(False, False, "CYGNI_ECS_SUBNETS"))
+    finally:
+        for engine in made:
+            await engine.close()
+        await plane.close()
+        machine.close()
+
+
+BENCHES = {"docker": docker_bench, "memory": memory_bench, "ecs": ecs_bench}
+ATTACHING = ["memory", pytest.param("docker", marks=pytest.mark.docker)]
+
+
+@pytest.fixture(params=[*ATTACHING, "ecs"])
 async def bench(request: pytest.FixtureRequest, subnet: str) -> AsyncIterator[Bench]:
-    async with (docker_bench if request.param == "docker" else memory_bench)(subnet) as made:
+    async with BENCHES[request.param](subnet) as made:
+        yield made
+
+
+@pytest.fixture(params=ATTACHING)
+async def attaching(request: pytest.FixtureRequest, subnet: str) -> AsyncIterator[Bench]:
+    """Engines that join a caller to a process; that ECS refuses it clearly is a test of its own."""
+    async with BENCHES[request.param](subnet) as made:
         yield made
 
 
@@ -229,9 +276,12 @@ async def test_an_address_is_given_out_again_only_after_it_was_reclaimed(
 ) -> None:
     """The subnet has five addresses."""
     made = [await bench.start(shell(IDLE), number=n) for n in range(1, 6)]
-    with pytest.raises(EngineError, match="CYGNI_NETWORK"):
+    with pytest.raises(EngineError, match=bench.promises.setting):
         await bench.start(shell(IDLE), number=6)
     await engine.stop(made[0], 5)
+    if not bench.promises.keeps_addresses:
+        await bench.start(shell(IDLE), number=6)
+        return
     with pytest.raises(EngineError, match="CYGNI_NETWORK"):
         await bench.start(shell(IDLE), number=6)
     engine.reclaim("another app")
@@ -333,7 +383,9 @@ async def test_wait_tells_how_it_ended(bench: Bench, engine: Engine) -> None:
 async def test_a_restart_keeps_identity_and_address(bench: Bench, engine: Engine) -> None:
     made = await bench.start(WEB_COMMAND, "web")
     again = await engine.restart(made, 5)
-    assert (again.id, again.address, again.state) == (made.id, made.address, "running")
+    assert (again.id, again.name, again.state) == (made.id, made.name, "running")
+    assert again.address is not None
+    assert again.address == made.address or not bench.promises.keeps_addresses
     assert (made.restarts, again.restarts) == (0, 1)
     assert again.started_at is not None
     assert made.started_at is not None
@@ -366,7 +418,7 @@ async def eventually_answers(instance: Instance) -> None:
 async def test_a_web_process_is_reached_at_its_address(bench: Bench, engine: Engine) -> None:
     made = await bench.start(WEB_COMMAND, "web")
     await eventually_answers(made)
-    assert [item.port for item in await engine.listening(made)] == [5700]
+    assert [item.port for item in await engine.listening(made)] == [5700] * bench.promises.sees_inside
     await engine.stop(made, 5)
     assert not await answers(made)
 
@@ -378,6 +430,10 @@ async def test_one_that_binds_nothing_listens_nowhere(bench: Bench, engine: Engi
 
 async def test_a_listener_on_loopback_is_seen_from_inside_only(bench: Bench, engine: Engine) -> None:
     made = await bench.start(LOOPBACK_COMMAND, "web")
+    if not bench.promises.sees_inside:
+        assert list(await engine.listening(made)) == []
+        assert not await answers(made)
+        return
     async with asyncio.timeout(PATIENCE):
         while not (found := await engine.listening(made)):
             await asyncio.sleep(0.05)
@@ -517,12 +573,21 @@ async def output_of(attachment: Attachment) -> bytes:
     return b"".join(parts)
 
 
-async def test_an_attached_one_off_reads_writes_and_tells_its_end(bench: Bench) -> None:
+async def test_an_engine_that_cannot_attach_says_so(subnet: str) -> None:
+    async with ecs_bench(subnet) as bench:
+        with pytest.raises(NotOnEcsError, match="run:detached"):
+            await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(ECHOING)))
+        instance = await bench.start(shell(IDLE))
+        with pytest.raises(NotOnEcsError, match="not there yet on ECS"):
+            await bench.engine.execute(instance, shell(ECHOING), None, {})
+
+
+async def test_an_attached_one_off_reads_writes_and_tells_its_end(attaching: Bench) -> None:
     one_off = OneOff(3, shell(ECHOING))
-    instance, attachment = await bench.engine.run_attached(bench.manifest(), one_off)
+    instance, attachment = await attaching.engine.run_attached(attaching.manifest(), one_off)
     assert (instance.name, instance.one_off, instance.address) == ("run.3", "attached", None)
-    assert [item.id for item in await bench.engine.one_offs(bench.app_id)] == [instance.id]
-    assert await bench.engine.list(bench.app_id) == []
+    assert [item.id for item in await attaching.engine.one_offs(attaching.app_id)] == [instance.id]
+    assert await attaching.engine.list(attaching.app_id) == []
     await attachment.write(b"one\n")
     async with asyncio.timeout(PATIENCE):
         assert await attachment.read() == ("stdout", b"one\n")
@@ -532,85 +597,87 @@ async def test_an_attached_one_off_reads_writes_and_tells_its_end(bench: Bench) 
     assert (await attachment.wait()).code == 4
     await attachment.write(b"nobody reads this")
     await attachment.end()
-    assert await bench.engine.one_offs(bench.app_id) == []
+    assert await attaching.engine.one_offs(attaching.app_id) == []
 
 
-async def test_ending_an_attachment_ends_its_one_off(bench: Bench) -> None:
-    instance, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+async def test_ending_an_attachment_ends_its_one_off(attaching: Bench) -> None:
+    instance, attachment = await attaching.engine.run_attached(
+        attaching.manifest(), OneOff(1, shell(SLEEPING))
+    )
     async with asyncio.timeout(PATIENCE):
         await attachment.end()
-    assert await bench.engine.inspect(instance.id) is None
+    assert await attaching.engine.inspect(instance.id) is None
 
 
-async def test_a_signal_reaches_an_attached_one_off(bench: Bench) -> None:
-    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
+async def test_a_signal_reaches_an_attached_one_off(attaching: Bench) -> None:
+    _, attachment = await attaching.engine.run_attached(attaching.manifest(), OneOff(1, shell(SLEEPING)))
     await attachment.signal("TERM")
     assert await output_of(attachment) == b""
     assert (await attachment.wait()).code == 143
     await attachment.end()
 
 
-async def test_one_offs_whose_caller_died_are_swept_and_detached_ones_are_not(bench: Bench) -> None:
-    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
-    detached = await bench.engine.run_detached(bench.manifest(), OneOff(2, shell(TALKING)))
-    await bench.engine.sweep()
-    assert {item.name for item in await bench.engine.one_offs()} >= {"run.1", "run.2"}
-    successor = bench.make()
+async def test_one_offs_whose_caller_died_are_swept_and_detached_ones_are_not(attaching: Bench) -> None:
+    _, attachment = await attaching.engine.run_attached(attaching.manifest(), OneOff(1, shell(SLEEPING)))
+    detached = await attaching.engine.run_detached(attaching.manifest(), OneOff(2, shell(TALKING)))
+    await attaching.engine.sweep()
+    assert {item.name for item in await attaching.engine.one_offs()} >= {"run.1", "run.2"}
+    successor = attaching.make()
     await successor.sweep()
-    assert [item.name for item in await successor.one_offs(bench.app_id)] == ["run.2"]
+    assert [item.name for item in await successor.one_offs(attaching.app_id)] == ["run.2"]
     assert detached.one_off == "detached"
     async with asyncio.timeout(PATIENCE), aclosing(successor.logs(detached, None, follow=True)) as lines:
         assert (await anext(lines)).text == "line 1"
     await successor.stop(detached, 5)
-    assert await successor.one_offs(bench.app_id) == []
+    assert await successor.one_offs(attaching.app_id) == []
     await attachment.end()
 
 
-async def test_a_destroyed_apps_one_offs_are_swept(bench: Bench) -> None:
-    _, attachment = await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(SLEEPING)))
-    await bench.engine.run_detached(bench.manifest(), OneOff(2, shell(SLEEPING)))
-    await bench.engine.sweep(bench.app_id)
-    assert await bench.engine.one_offs(bench.app_id) == []
+async def test_a_destroyed_apps_one_offs_are_swept(attaching: Bench) -> None:
+    _, attachment = await attaching.engine.run_attached(attaching.manifest(), OneOff(1, shell(SLEEPING)))
+    await attaching.engine.run_detached(attaching.manifest(), OneOff(2, shell(SLEEPING)))
+    await attaching.engine.sweep(attaching.app_id)
+    assert await attaching.engine.one_offs(attaching.app_id) == []
     assert await output_of(attachment) == b""
     await attachment.end()
 
 
 async def test_a_process_inside_an_instance_ends_by_itself_and_leaves_the_instance_alone(
-    bench: Bench,
+    attaching: Bench,
 ) -> None:
-    instance = await bench.start(shell(IDLE))
-    attachment = await bench.engine.execute(instance, shell(TWO_STREAMS), None, {})
+    instance = await attaching.start(shell(IDLE))
+    attachment = await attaching.engine.execute(instance, shell(TWO_STREAMS), None, {})
     assert b"out\n" in await output_of(attachment)
     assert (await attachment.wait()).code == 3
     await attachment.end()
-    found = await bench.engine.inspect(instance.id)
+    found = await attaching.engine.inspect(instance.id)
     assert found is not None
     assert found.state == "running"
-    assert await bench.engine.one_offs(bench.app_id) == []
+    assert await attaching.engine.one_offs(attaching.app_id) == []
 
 
-async def test_ending_a_process_inside_an_instance_ends_it(bench: Bench) -> None:
-    instance = await bench.start(shell(IDLE))
-    attachment = await bench.engine.execute(instance, shell(SLEEPING), None, {})
+async def test_ending_a_process_inside_an_instance_ends_it(attaching: Bench) -> None:
+    instance = await attaching.start(shell(IDLE))
+    attachment = await attaching.engine.execute(instance, shell(SLEEPING), None, {})
     async with asyncio.timeout(PATIENCE):
         await attachment.end()
     assert (await attachment.wait()).code in {129, 137}
 
 
-async def test_nothing_can_be_executed_in_what_does_not_run(bench: Bench) -> None:
-    instance = await bench.start(shell(FAILING))
+async def test_nothing_can_be_executed_in_what_does_not_run(attaching: Bench) -> None:
+    instance = await attaching.start(shell(FAILING))
     async with asyncio.timeout(PATIENCE):
-        await bench.engine.wait(instance)
+        await attaching.engine.wait(instance)
     with pytest.raises(EngineError):
-        await bench.engine.execute(instance, shell(ECHOING), None, {})
+        await attaching.engine.execute(instance, shell(ECHOING), None, {})
 
 
-async def test_two_who_remove_the_same_one_off_do_not_hinder_each_other(bench: Bench) -> None:
+async def test_two_who_remove_the_same_one_off_do_not_hinder_each_other(attaching: Bench) -> None:
     for number in range(3):
         one_off = OneOff(number, shell(IDLE))
-        instance, attachment = await bench.engine.run_attached(bench.manifest(), one_off)
+        instance, attachment = await attaching.engine.run_attached(attaching.manifest(), one_off)
         async with asyncio.timeout(PATIENCE):
             await asyncio.gather(
-                bench.engine.stop(instance, 1), attachment.end(), bench.engine.stop(instance, 1)
+                attaching.engine.stop(instance, 1), attachment.end(), attaching.engine.stop(instance, 1)
             )
-    assert await bench.engine.one_offs(bench.app_id) == []
+    assert await attaching.engine.one_offs(attaching.app_id) == []
