@@ -13,6 +13,7 @@ from buildpacks.buildkit.trace import Output, Vertex
 
 INDENT = " " * 7
 TAIL_LINES = 50
+_STANDARD_ERROR = 2
 _TITLE_CHARS = 160
 _STEP = re.compile(r"^(\[[^\]]*\d+/\d+\]) (\S+)(.*)$", re.DOTALL)
 _FLAG = re.compile(r"--(?:mount|network|security)=\S+\s+")
@@ -27,7 +28,8 @@ _FLOOD_BEGINS_SECONDS = 30.0
 class _Step:
     tag: str
     title: str
-    lines: LineBuffer
+    streams: tuple[LineBuffer, LineBuffer]
+    """Standard output and standard error."""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     started: float | None = None
     ended: bool = False
@@ -84,7 +86,8 @@ class Progress:
         if step.first_output is None:
             step.first_output = now
         step.clipped = now if _CLIPPED.search(output.data) else None
-        return self._shown(step, step.lines.feed(output.data, now))
+        lines = step.streams[output.stream == _STANDARD_ERROR]
+        return self._shown(step, lines.feed(output.data, now))
 
     def flooding(self, now: float, seconds: float) -> str:
         """The title of a step whose output was cut off when it had hardly begun, and has not come back.
@@ -106,12 +109,13 @@ class Progress:
             line
             for step in self._steps.values()
             if not step.ended
-            for line in self._shown(step, step.lines.due(now))
+            for lines in step.streams
+            for line in self._shown(step, lines.due(now))
         ]
 
     def finish(self) -> list[str]:
         """The rest of every step's output."""
-        return [line for step in self._steps.values() for line in self._shown(step, step.lines.flush())]
+        return [line for step in self._steps.values() for line in self._rest(step)]
 
     def running(self) -> list[RunningStep]:
         """Steps that have started and not ended."""
@@ -129,7 +133,7 @@ class Progress:
             return None
         text = " ".join((match[2] + _FLAG.sub("", match[3])).split())
         title = self._redactor.text(text)
-        step = _Step(match[1], _cut(title), LineBuffer(self._redactor))
+        step = _Step(match[1], _cut(title), (LineBuffer(self._redactor), LineBuffer(self._redactor)))
         self._steps[vertex.digest] = step
         return step
 
@@ -142,8 +146,7 @@ class Progress:
                 else [f"{INDENT}{step.tag} CACHED"]
             )
         seconds = max(0.0, (vertex.completed or 0.0) - (step.started or vertex.completed or 0.0))
-        lines = self._shown(step, step.lines.flush())
-        return [*lines, f"{INDENT}{step.tag} {self._verdict(step, vertex)} {seconds:.1f}s"]
+        return [*self._rest(step), f"{INDENT}{step.tag} {self._verdict(step, vertex)} {seconds:.1f}s"]
 
     def _verdict(self, step: _Step, vertex: Vertex) -> str:
         if not vertex.error:
@@ -154,6 +157,9 @@ class Progress:
             error = self._redactor.text(vertex.error)
             self.failed = FailedStep(f"{step.tag} {step.title}", error, tuple(step.tail))
         return "FAILED"
+
+    def _rest(self, step: _Step) -> list[str]:
+        return [line for lines in step.streams for line in self._shown(step, lines.flush())]
 
     def _shown(self, step: _Step, lines: list[str]) -> list[str]:
         step.tail.extend(lines)

@@ -36,6 +36,8 @@ class Output:
 
     vertex: str
     data: bytes
+    stream: int = 1
+    """1 for standard output, 2 for standard error: a chunk of one may come in the middle of a line of the other."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def _events(message: dict[str, Any]) -> list[Event]:
     if message.get("id") != "moby.buildkit.trace":
         return []
     status = StatusResponse.FromString(base64.b64decode(message["aux"], validate=True))
-    logs: list[Event] = [Output(log.vertex, log.msg) for log in status.logs]
+    logs: list[Event] = [Output(log.vertex, log.msg, log.stream) for log in status.logs]
     vertexes = [_vertex(vertex) for vertex in status.vertexes]
     # A step's start is told before its output, its end after.
     opened: list[Event] = [vertex for vertex in vertexes if vertex.completed is None]

@@ -213,6 +213,18 @@ def test_the_first_failing_step_counts_and_not_those_it_stopped() -> None:
     assert (error.step, error.exit_code) == ("[b 2/2] RUN y", 7)
 
 
+def test_the_streams_of_a_step_do_not_cut_each_others_lines() -> None:
+    progress = Progress(NOTHING)
+    progress.vertex(vertex("[2/2] RUN cat x || echo no", started=1.0))
+    chunks = [(2, b"cat: "), (1, b"no\n"), (2, b"x: No such file\n")]
+    lines = [
+        line
+        for stream, data in chunks
+        for line in progress.output(trace.Output("[2/2] RUN cat x || echo no", data, stream), 0)
+    ]
+    assert [line.strip() for line in lines] == ["no", "cat: x: No such file"]
+
+
 CLIPPED = b"\n[output clipped, log limit 1MiB reached]\n"
 
 
@@ -293,13 +305,14 @@ def message_of(**fields: Any) -> bytes:
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 async def test_an_answer_is_decoded_however_it_is_cut(size: int) -> None:
     answer = message_of(
-        vertexes=[{"digest": "d", "name": "n", "cached": True}], logs=[{"vertex": "d", "msg": b"hi"}]
+        vertexes=[{"digest": "d", "name": "n", "cached": True}],
+        logs=[{"vertex": "d", "stream": 2, "msg": b"hi"}],
     )
     answer += b'{"id":"moby.image.id","aux":{"ID":"sha256:1"}}\n{"stream":"x"}\n{"error":"bad"}'
     found = [event async for event in trace.events(pieces(answer, size))]
     assert found == [
         trace.Vertex("d", "n", cached=True, started=None, completed=None, error=""),
-        trace.Output("d", b"hi"),
+        trace.Output("d", b"hi", 2),
         trace.ImageId("sha256:1"),
         trace.BuildError("bad"),
     ]

@@ -174,7 +174,8 @@ def test_another_users_app_looks_like_no_app(server: Server, repository: Make, t
     seen = server.ssh("logs", "-a", "private", key=other, check=False)
     assert "There is no app private" in seen.stderr
     server.cygni("access:add", "-a", "private", "other", "--role", "viewer")
-    assert "viewer of private" in server.push(work, "private", key=other, check=False).stderr
+    refusal = server.push(work, "private", key=other, check=False).stderr
+    assert "This needs the role deployer on private; you are viewer" in refusal
     assert server.ssh("ps", "-a", "private", key=other).stdout
 
 
