@@ -89,5 +89,6 @@ def _token(token: str) -> str:
     if len(token) > 2 and token[0] == "[":
         negated = token[1] == "^"
         body = re.sub(r"([\[&~|])", r"\\\1", token[2:-1] if negated else token[1:-1])
+        body = body.replace("--", r"-\-")  # the end of a range, and not a difference of sets
         return f"[{'^' if negated else ''}{body}]"
     return re.escape(token.removeprefix("\\") or token)

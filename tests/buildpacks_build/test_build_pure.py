@@ -65,6 +65,12 @@ def test_hostile_patterns_take_no_time() -> None:
     assert time.perf_counter() - started < 1
 
 
+def test_a_dash_can_end_a_range_of_an_ignore_pattern() -> None:
+    ignored = ignore.parse("a[+--]")
+    assert ignored is not None
+    assert [name for name in ("a+", "a,", "a-", "a.") if ignored(name)] == ["a+", "a,", "a-"]
+
+
 @given(st.text(alphabet="ab*?[]^!\\/.-\n ", max_size=60), st.text(alphabet="ab./", min_size=1, max_size=20))
 def test_any_pattern_gives_an_answer(patterns: str, path: str) -> None:
     ignored = ignore.parse(patterns)
