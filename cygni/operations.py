@@ -7,7 +7,7 @@ from cygni.domain.errors import UserError
 from cygni.domain.models import App, Job, JobStatus, Lane, ProcessLimits
 from cygni.jobs import Worker
 from cygni.logs import BuildLogs
-from cygni.store import Store
+from cygni.store import CHANGED, Store
 
 CONFIG = "config"
 SCALE = "scale"
@@ -63,7 +63,7 @@ class Operations:
         return self._operation(job) if job else None
 
     async def limit(self, app: App, changes: Mapping[str, ProcessLimits], author: str) -> Operation | None:
-        """Store limits and replace the processes where the app has a release."""
+        """Store limits and replace the processes of these types where the app has a release."""
         kind = await self._kind(app, RESTART)
         job = await self._store.limits.change(app.id, changes, author=author, job_kind=kind)
         return self._operation(job) if job else None
@@ -71,6 +71,10 @@ class Operations:
     async def _kind(self, app: App, kind: str) -> str | None:
         """Without a release there is nothing to carry a change out on."""
         return kind if await self._store.releases.live(app.id) else None
+
+    async def restart(self, app: App, types: Collection[str], author: str) -> Operation:
+        """Replace the processes of these types, of all for none."""
+        return await self.start(app, RESTART, author, {CHANGED: " ".join(types)} if types else {})
 
     async def start(
         self, app: App, kind: str, author: str, payload: Mapping[str, str] | None = None

@@ -14,7 +14,7 @@ from cygni.manifests import Manifests
 from cygni.output import Announce, Narrator
 from cygni.retirements import Retirements
 from cygni.sources import Source
-from cygni.store import Store
+from cygni.store import CHANGED, Store
 from deployer.failures import RolloutFailedError
 from deployer.ports import Report
 from deployer.rollout import Rollout
@@ -169,15 +169,17 @@ class Releases:
             self._retirements.start(app.id, retirement)
 
     async def restart(self, app: App, job: Job, say: Narrator) -> None:
-        """Replace every instance of the live release."""
+        """Replace every instance of the live release, or those of the types that the job names."""
         live = await self._require_live(app)
+        types = job.payload.get(CHANGED, "").split() or None
         try:
-            retirement = await self._rollout.restart(await self._manifests.of(app, live), say.detail)
+            manifest = await self._manifests.of(app, live)
+            retirement = await self._rollout.restart(manifest, say.detail, types)
         except RolloutFailedError as error:
             text = messages.restart_failed(app, error)
             raise ReleaseError(_secrets(live).text(text)) from None
         self._retirements.start(app.id, retirement)
-        await self._report(app.id, f"Restarted by {job.author}")
+        await self._report(app.id, f"{', '.join(types) if types else 'Everything'} restarted by {job.author}")
 
     async def stop_all(self, app: App) -> None:
         """Stop and remove everything of an app that is being destroyed."""

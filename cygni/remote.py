@@ -18,6 +18,7 @@ REMOTE = "cygni"
 USER = "cygni"
 PORT = 2222
 GIT_SECONDS = 10
+REMOTE_FLAGS = ("-r", "--remote")
 TERMINAL_COMMANDS = frozenset({"run", "exec", "ps:exec", "enter"})
 """Those that are declared to take a terminal over, known here without the registry."""
 
@@ -142,13 +143,16 @@ def terminal_view(app: str | None, *, colour: bool) -> View:
 def take_remote_flag(words: Sequence[str]) -> tuple[list[str], str]:
     """Separate `-r NAME` or `--remote NAME`, which chooses another git remote, from the command.
 
-    What comes after `--` belongs to somebody else's command.
+    It may stand anywhere but behind `--`; with `run` and `exec`, whose words are somebody else's, in front only.
     """
     rest, name = list(words), REMOTE
-    for flag in ("-r", "--remote"):
-        ours = rest[: rest.index("--")] if "--" in rest else rest
-        if flag in ours[:-1]:
-            at = rest.index(flag)
+    while len(rest) > 1 and rest[0] in REMOTE_FLAGS:
+        name, rest = rest[1], rest[2:]
+    if rest and rest[0] in TERMINAL_COMMANDS:
+        return rest, name
+    end = rest.index("--") if "--" in rest else len(rest)
+    for at in range(end - 2, -1, -1):
+        if rest[at] in REMOTE_FLAGS:
             name = rest[at + 1]
             del rest[at : at + 2]
     return rest, name

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from deployer.failures import TAIL_LINES, RolloutFailedError
 from deployer.launch import Launch, Launcher, Slot
-from deployer.manifest import Manifest
+from deployer.manifest import Manifest, Process
 from deployer.ports import Announce, Engine, EngineError, Instance, LogLine
 from deployer.probe import probe
 from deployer.retirement import Patience, Retirement, publish
@@ -55,14 +55,24 @@ class Rollout:
         await self._release(manifest, announce)
         return await self._replace(manifest, before, announce, commit)
 
-    async def restart(self, manifest: Manifest, announce: Announce) -> Retirement:
-        """Replace every instance of the live release by a fresh one, without a gap.
+    async def restart(
+        self, manifest: Manifest, announce: Announce, types: Collection[str] | None = None
+    ) -> Retirement:
+        """Replace every instance of the live release, or those of some process types, without a gap.
 
         Raises:
             RolloutFailedError: the fresh ones did not come up; the ones that ran go on.
         """
         before = await self._observe(manifest)
-        return await self._replace(manifest, before, announce, nothing_to_commit)
+        if types is None:
+            return await self._replace(manifest, before, announce, nothing_to_commit)
+        running = self._present(manifest, before)
+        chosen = [process for process in manifest.processes if process.type in types]
+        slots = _slots(chosen, _next_generation(manifest, before))
+        leaving = [item for item in running if item.process in types]
+        staying = [item for item in running if item not in leaving]
+        async with self._launcher.launch(manifest, slots, announce) as launch:
+            return await _undisturbed(self._rescale(launch, staying, leaving))
 
     async def scale(self, manifest: Manifest, process_type: str, announce: Announce) -> Retirement:
         """Start or take away instances of one process type until `manifest`'s quantity runs.
@@ -105,12 +115,7 @@ class Rollout:
     async def _replace(
         self, manifest: Manifest, before: Sequence[Instance], announce: Announce, commit: Commit
     ) -> Retirement:
-        generation = _next_generation(manifest, before)
-        slots = [
-            Slot(process, number, generation)
-            for process in manifest.processes
-            for number in range(1, process.quantity + 1)
-        ]
+        slots = _slots(manifest.processes, _next_generation(manifest, before))
         if slots:
             await announce("Starting " + ", ".join(slot.name for slot in slots))
         async with self._launcher.launch(manifest, slots, announce) as launch:
@@ -241,6 +246,14 @@ async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+def _slots(processes: Sequence[Process], generation: int) -> list[Slot]:
+    return [
+        Slot(process, number, generation)
+        for process in processes
+        for number in range(1, process.quantity + 1)
+    ]
 
 
 def _next_generation(manifest: Manifest, observed: Sequence[Instance]) -> int:

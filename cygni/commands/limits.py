@@ -15,9 +15,9 @@ from deployer.manifest import Resources
 
 @registry.command("limits", "limits:list", offline=True, access=Role.VIEWER, examples=("limits -a shop",))
 async def limits(context: Context, app: App, *, json: Annotated[bool, Flag("print JSON")] = False) -> None:
-    """Show what one instance of each process type may use; sizes by name are listed below.
+    """Show what one instance of each process type may use.
 
-    small: 256M, 0.5 CPU; standard: 512M, 1 CPU; large: 1G, 2 CPUs; xlarge: 2G, 4 CPUs; default: 512M, no CPU limit.
+    Sizes by name: small: 256M, 0.5 CPU; standard: 512M, 1 CPU; large: 1G, 2 CPUs; xlarge: 2G, 4 CPUs; default: 512M, no CPU limit.
     """
     store = context.services.store
     live = await store.releases.live(app.id)

@@ -14,7 +14,6 @@ from cygni.commands.registry import Argument, Flag, registry
 from cygni.domain.errors import UserError
 from cygni.domain.models import App, Lane, Role
 from cygni.domain.sizes import show_memory
-from cygni.operations import RESTART
 from deployer.ports import ONE_OFF_PROCESS, EngineError, Exit, Instance, Usage
 
 SCALE_WORD = re.compile(r"([A-Za-z0-9_-]{1,63})(=|\+|-)(\d{1,5})")
@@ -177,14 +176,21 @@ async def check_types(context: Context, app: App, types: list[str]) -> None:
 
 
 @registry.command(
-    "ps:restart", "restart", alters=True, access=Role.DEPLOYER, examples=("ps:restart -a shop",)
+    "ps:restart",
+    "restart",
+    alters=True,
+    access=Role.DEPLOYER,
+    examples=("ps:restart -a shop", "ps:restart -a shop worker"),
 )
-async def restart(context: Context, app: App) -> None:
-    """Replace every process of the current release, without downtime."""
-    await context.note("")
-    operation = await context.services.operations.start(app, RESTART, context.user.name)
+async def restart(
+    context: Context, app: App, *types: Annotated[str, Argument("TYPE", "all unless given")]
+) -> None:
+    """Replace processes of the current release by fresh ones, without downtime."""
+    await check_types(context, app, list(types))
+    await context.note(" ".join(types))
+    operation = await context.services.operations.restart(app, types, context.user.name)
     await follow(context, operation)
-    await context.tell(f"Restarting {app.name}... done")
+    await context.tell(f"Restarting {', '.join(types) + ' of ' if types else ''}{app.name}... done")
 
 
 @registry.command(

@@ -13,9 +13,11 @@ from cygni.store.errors import (
     StoreError,
 )
 from cygni.store.notifier import QUEUE, Notifier
+from cygni.store.queue import CHANGED
 from cygni.store.store import Store
 
 __all__ = [
+    "CHANGED",
     "QUEUE",
     "DatabaseBusyError",
     "DatabaseDamagedError",

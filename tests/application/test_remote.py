@@ -52,9 +52,22 @@ def test_words_are_quoted_and_never_become_options_of_ssh() -> None:
     assert arguments[-1] == "--client= config:set -a s 'A=b c; d'"
 
 
-def test_another_remote_is_chosen_by_a_flag() -> None:
-    assert take_remote_flag(["logs", "-r", "staging", "-t"]) == (["logs", "-t"], "staging")
-    assert take_remote_flag(["logs", "-t"]) == (["logs", "-t"], "cygni")
+@pytest.mark.parametrize(
+    ("line", "rest", "remote"),
+    [
+        ("logs -t", "logs -t", "cygni"),
+        ("logs -r staging -t", "logs -t", "staging"),
+        ("-r staging logs", "logs", "staging"),
+        ("logs --remote staging", "logs", "staging"),
+        ("logs -r", "logs -r", "cygni"),
+        ("run -- grep -r word", "run -- grep -r word", "cygni"),
+        ("run grep -r word", "run grep -r word", "cygni"),
+        ("-r staging run grep -r word", "run grep -r word", "staging"),
+        ("config:get -- -r x", "config:get -- -r x", "cygni"),
+    ],
+)
+def test_another_remote_is_chosen_by_a_flag(line: str, rest: str, remote: str) -> None:
+    assert take_remote_flag(line.split()) == (rest.split(), remote)
 
 
 def test_what_follows_two_dashes_is_left_alone() -> None:

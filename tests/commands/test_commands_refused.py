@@ -202,3 +202,16 @@ def test_two_conflicting_changes_at_once_are_both_made_and_one_stays(
     assert len([p for p in ask("ps", "-a", shop, "worker") if p["state"] == "running"]) == count
     server.ssh("ps:scale", "-a", shop, "worker=0")
     server.ssh("config:unset", "-a", shop, "WHO")
+
+
+def test_one_type_is_restarted_alone_and_the_log_says_by_whom(
+    server: Server, shop: str, ask: Callable[..., Any]
+) -> None:
+    server.ssh("ps:scale", "-a", shop, "worker=1")
+    before = {p["name"]: p["since"] for p in ask("ps", "-a", shop)}
+    assert server.ssh("ps:restart", shop, "worker").stderr.endswith("Restarting worker of shop... done\n")
+    after = {p["name"]: p["since"] for p in ask("ps", "-a", shop) if p["since"] != before["worker.1"]}
+    assert after["web.1"] == before["web.1"]
+    assert after["worker.1"] > before["worker.1"]
+    assert "worker restarted by tester" in server.ssh("logs", shop, "-s", "cygni").stdout
+    server.ssh("ps:scale", "-a", shop, "worker=0")

@@ -86,3 +86,20 @@ async def test_what_is_drained_is_not_counted_when_more_are_wanted_again(engine:
     await first.finish()
     await second.finish()
     assert {item.id for item in await engine.list()} == serving
+
+
+async def test_a_restart_of_one_type_leaves_the_others_alone(engine: MemoryEngine) -> None:
+    routes = RecordedRoutes()
+    table = RouteTable(engine, routes)
+    rollout = Rollout(engine, table, Launcher(engine, table, observation=0))
+    await (await rollout.run(manifest(2, 2), silent)).finish()
+    before = {item.id: item.process for item in await engine.list()}
+    await (await rollout.restart(manifest(2, 2), silent, ["worker"])).finish()
+    after = {item.id: item.process for item in await engine.list()}
+    assert sorted(after.values()) == ["web", "web", "worker", "worker"]
+    assert {after[item] for item in before.keys() & after.keys()} == {"web"}
+    assert routes.tables[-1] == {item for item, process in before.items() if process == "web"}
+    await (await rollout.restart(manifest(2, 2), silent, ["web"])).finish()
+    fresh = {item.id for item in await engine.list() if item.process == "web"}
+    assert not fresh & before.keys()
+    assert routes.tables[-1] == fresh
