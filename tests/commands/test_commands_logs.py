@@ -14,8 +14,10 @@ import pytest
 from apps import app
 from tests_support import Repository, Server, eventually
 
-from cygni.logs import Filter, LogRecord, LogStore
+from cygni.logs import Collector, Filter, LogRecord, LogStore
 from cygni.logs.records import LogLimits
+from deployer.manifest import Manifest, Process
+from deployer.memory import Machine, MemoryEngine, Program
 
 LINES = [f"line {n}" for n in range(30)]
 
@@ -115,6 +117,26 @@ def _is_last(item: LogRecord, store: LogStore) -> bool:
     if item.text == "line 20000":
         asyncio.get_running_loop().create_task(store.close())
     return False
+
+
+async def test_500_instances_are_collected_at_once_without_a_thread_each(tmp_path: Path) -> None:
+    machine = Machine(lambda image, command: Program(lines=("one", "two", "three")))
+    engine = MemoryEngine(machine, "collected")
+    process = Process("worker", ("worker",), 1)
+    async with LogStore(tmp_path) as store:
+        collector = Collector(engine, store)
+        for n in range(500):
+            manifest = Manifest(
+                app_id=f"app{n}", app=f"app{n}", release=1, image="i", processes=(process,), env={}
+            )
+            await collector.track(await engine.start(manifest, process, 1))
+        async with asyncio.timeout(60):
+            for n in range(500):
+                while [item.text async for item in store.tail(f"app{n}", 10)] != ["one", "two", "three"]:
+                    await asyncio.sleep(0.01)
+        assert threading.active_count() < 50
+        await collector.stop()
+    machine.close()
 
 
 async def test_500_logs_are_followed_at_once_without_a_thread_each(tmp_path: Path) -> None:
