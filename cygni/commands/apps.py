@@ -85,6 +85,7 @@ async def info(context: Context, app: App, *, json: Annotated[bool, Flag("print 
     if json:
         await context.print_json(facts)
     else:
+        facts["created_at"] = ago(app.created_at)
         await context.print_facts(app.name, [(name, _shown(value)) for name, value in facts.items()])
 
 
@@ -128,7 +129,9 @@ async def lock(context: Context, app: App) -> None:
     await context.tell(f"Locking {app.name}... done")
 
 
-@registry.command("apps:unlock", offline=True, audited=True, access=Role.ADMIN)
+@registry.command(
+    "apps:unlock", offline=True, audited=True, access=Role.ADMIN, examples=("apps:unlock -a shop",)
+)
 async def unlock(context: Context, app: App) -> None:
     """Allow pushes and changes of a locked app again."""
     if app.locked_by is None:

@@ -84,7 +84,8 @@ async def info(
     if json:
         await context.print_json(_facts(build))
         return
-    facts = _facts(build) | {"duration": _duration(build)}
+    moments = {name: ago(value) for name, value in _facts(build).items() if isinstance(value, datetime)}
+    facts = _facts(build) | moments | {"duration": _duration(build)}
     shown = [(name, str(value)) for name, value in facts.items() if value is not None and name != "number"]
     await context.print_facts(f"{app.name} build {build.number}", shown)
 

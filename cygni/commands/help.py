@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from cygni.commands.registry import Access, Argument, Command, Flag, Parameter, Registry
+from cygni.commands.samples import SAMPLES
 from cygni.commands.schemas import SCHEMAS
 
 GROUPS = {
@@ -112,6 +113,8 @@ def reference(registry: Registry) -> str:
     for command in registry:
         parts += [f"## `{command.name}`", "", f"{_permission(command)}.", "", "```"]
         parts += [*command_help(command), "```", ""]
+        if sample := SAMPLES.get(command.name):
+            parts += ["Output:", "", "```", sample.rstrip("\n"), "```", ""]
         if schema := SCHEMAS.get(command.name):
             parts += [*schema.describe(), ""]
     return "\n".join(parts)

@@ -28,7 +28,7 @@ async def help_(
         await context.print(*noun_help(registry, found.name))
 
 
-@registry.command("version", "--version", offline=True, access=Access.EVERYONE)
+@registry.command("version", "--version", offline=True, access=Access.EVERYONE, examples=("version",))
 async def version_(context: Context, *, json: Annotated[bool, Flag("print JSON")] = False) -> None:
     """Show the server's version."""
     if json:

@@ -7,7 +7,7 @@ from cygni.commands.context import Context, ago
 from cygni.commands.registry import Access, Argument, Flag, registry
 
 
-@registry.command("users", "users:list", offline=True, access=Access.SERVER_ADMIN)
+@registry.command("users", "users:list", offline=True, access=Access.SERVER_ADMIN, examples=("users --json",))
 async def users(context: Context, *, json: Annotated[bool, Flag("print JSON")] = False) -> None:
     """List everybody, with the number of their keys and when one was used last."""
     store = context.services.store
@@ -49,7 +49,9 @@ async def admin(
     await context.tell(f"Making {user} {'no server admin any more' if remove else 'a server admin'}... done")
 
 
-@registry.command("users:remove", offline=True, audited=True, access=Access.SERVER_ADMIN)
+@registry.command(
+    "users:remove", offline=True, audited=True, access=Access.SERVER_ADMIN, examples=("users:remove ann",)
+)
 async def remove_(context: Context, user: Annotated[str, Argument("USER", "who leaves")]) -> None:
     """Remove a user with all keys and roles; what they did stays in `events`."""
     found = await find_user(context, user)

@@ -26,6 +26,9 @@ from cygni.logs.records import Filter, LogLimits, LogRecord, LogStoreError
 BLOCK = 256 << 10
 """Bytes read or written at a time."""
 
+ORIGIN = b"]@"
+"""In every stored line that an instance printed."""
+
 _NAME = re.compile(r"(\d{20})-(\d{10})\.log")
 _CHECKPOINTS = "checkpoints.json"
 
@@ -219,7 +222,7 @@ class AppLog:
         while position < self.end:
             data, position = self._block(self._segments, position)
             for line in data.split(b"\n")[:-1]:
-                if decoded := decode(line):
+                if ORIGIN in line and (decoded := decode(line)):
                     self.checkpoints.add(*decoded)
 
 

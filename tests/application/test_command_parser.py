@@ -82,6 +82,7 @@ def test_every_json_is_documented_and_every_example_parses() -> None:
     with_json = {c.name for c in registry if any(flag.name == "json" for flag in c.flags)}
     assert with_json == SCHEMAS.keys()
     for command in registry:
+        assert command.examples, command.name
         for example in command.examples:
             words = split(example.partition("<")[0].partition(">")[0])
             assert parse(registry, words).command is command, example
