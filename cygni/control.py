@@ -222,8 +222,23 @@ async def _call_with_terminal(
     columns, rows = local_terminal.size()
     terminal = {"kind": terminal_kind(), "columns": columns, "rows": rows}
     writer.write(json.dumps({"words": list(words), "terminal": terminal}).encode() + b"\n")
-    with local_terminal.raw() as typed, local_terminal.resizes() as sizes:
-        return await _converse(reader, _feed_typed(writer, typed), _feed_sizes(writer, sizes))
+    with local_terminal.raw() as typed, local_terminal.resizes() as resized:
+        window = _Window(writer, (columns, rows))
+        return await _converse(reader, _feed_typed(writer, typed, window), _feed_sizes(window, resized))
+
+
+class _Window:
+    """Tells the server this terminal's size when it has changed."""
+
+    def __init__(self, writer: asyncio.StreamWriter, told: tuple[int, int]) -> None:
+        self._writer = writer
+        self._told = told
+
+    async def tell(self) -> None:
+        size = local_terminal.size()
+        if size != self._told:
+            self._told = size
+            await write_frame(self._writer, RESIZE, SIZE.pack(*size))
 
 
 async def _converse(reader: asyncio.StreamReader, *feeds: Coroutine[Any, Any, None]) -> int:
@@ -236,16 +251,18 @@ async def _converse(reader: asyncio.StreamReader, *feeds: Coroutine[Any, Any, No
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _feed_typed(writer: asyncio.StreamWriter, typed: "asyncio.Queue[bytes]") -> None:
+async def _feed_typed(writer: asyncio.StreamWriter, typed: "asyncio.Queue[bytes]", window: _Window) -> None:
     while True:
-        await write_frame(writer, INPUT, await typed.get())
+        data = await typed.get()
+        await window.tell()  # what is typed into a window of a new size is read in it
+        await write_frame(writer, INPUT, data)
 
 
-async def _feed_sizes(writer: asyncio.StreamWriter, sizes: asyncio.Event) -> None:
+async def _feed_sizes(window: _Window, resized: asyncio.Event) -> None:
     while True:
-        await sizes.wait()
-        sizes.clear()
-        await write_frame(writer, RESIZE, SIZE.pack(*local_terminal.size()))
+        await resized.wait()
+        resized.clear()
+        await window.tell()
 
 
 async def _feed_input(writer: asyncio.StreamWriter) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from buildpacks.buildkit.redact import Redactor
 from cygni import messages, oneoff_messages
 from cygni.collecting import LogCollection
 from cygni.domain.errors import ConflictError, NotFoundError
@@ -23,7 +24,6 @@ TIME_TO_LIVE = timedelta(hours=24)
 LOOK_EVERY = 60.0
 MOST = 50
 STOP_SECONDS = 10.0
-_SHORTEST_SECRET = 8
 _SHOWN_COMMAND = 200
 
 log = structlog.get_logger()
@@ -107,9 +107,8 @@ class OneOffs:
         with explained():
             attachment = await self._engine.execute(instance, wish.command, wish.terminal, wish.env)
         try:
-            await self._report(
-                app.id, f"{wish.who} runs `{_shown(wish.command)}` in {instance.name} (v{instance.release})"
-            )
+            text = await self.without_secrets(app, _shown(wish.command))
+            await self._report(app.id, f"{wish.who} runs `{text}` in {instance.name} (v{instance.release})")
             yield Joined(instance.name, attachment)
         finally:
             await asyncio.shield(_ended(attachment))
@@ -119,6 +118,8 @@ class OneOffs:
             return await self._engine.run_attached(manifest, _one_off(number, wish))
 
     async def _manifest(self, app: App, wish: Wish) -> Manifest:
+        if app.destroying:
+            raise ConflictError(messages.being_destroyed(app.name))
         release: Release | None = await self._store.releases.live(app.id)
         if release is None:
             raise NotFoundError(messages.no_release(app))
@@ -147,13 +148,17 @@ class OneOffs:
                 numbers.discard(number)
 
     async def _started(self, app: App, instance: Instance, wish: Wish, manifest: Manifest) -> None:
-        text = _hidden(_shown(wish.command), manifest.env)
+        text = Redactor(manifest.env.values()).text(_shown(wish.command))
         await self._report(app.id, f"Starting process {instance.name} with command `{text}` by {wish.who}")
 
     async def _end(self, app: App, instance: Instance, watch: "_Watch") -> None:
         await _ended(watch)
         text = oneoff_messages.one_off_ended(instance.name, watch.outcome)
         await self._report(app.id, text)
+
+    async def without_secrets(self, app: App, text: str) -> str:
+        """The text without the values of the app's config, for logs and the audit trail."""
+        return Redactor((await self._store.config.get(app.id)).values()).text(text)
 
     # What runs.
 
@@ -273,11 +278,3 @@ def _shown(command: tuple[str, ...]) -> str:
     text = " ".join(command[2:] if command[:2] == ("/bin/sh", "-c") else command)
     text = "".join(character if character.isprintable() else " " for character in text)
     return text[:_SHOWN_COMMAND] + ("…" if len(text) > _SHOWN_COMMAND else "")
-
-
-def _hidden(text: str, env: Mapping[str, str]) -> str:
-    """The text without the values of the app's config."""
-    for value in sorted(env.values(), key=len, reverse=True):
-        if len(value) >= _SHORTEST_SECRET:
-            text = text.replace(value, "[hidden]")
-    return text

@@ -63,7 +63,7 @@ async def run(
         resources=_resources(size),
         terminal=None if detach else _terminal(context),
     )
-    await context.note(shlex.join(command))
+    await _note(context, app, shlex.join(command))
     if detach:
         instance = await context.services.one_offs.detached(app, wish)
         await context.tell(
@@ -138,10 +138,14 @@ async def exec_(
         env=dict(_variable(word) for word in env),
         terminal=_terminal(context),
     )
-    await context.note(f"{instance or ''} {shlex.join(command)}".strip())
+    await _note(context, app, f"{instance or ''} {shlex.join(command)}".strip())
     async with context.services.one_offs.inside(app, instance, wish) as joined:
         await context.tell(f"In {joined.name} of {app.name}")
         return await _converse(context, joined, wish)
+
+
+async def _note(context: Context, app: App, text: str) -> None:
+    await context.note(await context.services.one_offs.without_secrets(app, text))
 
 
 async def _converse(context: Context, joined: Joined, wish: Wish) -> int:

@@ -86,9 +86,32 @@ async def test_input_output_and_exit_code_pass_and_both_ends_are_logged(door: Re
     assert await door.services.one_offs.list(shop) == []
 
 
-async def test_config_values_do_not_reach_the_log(door: Reception, shop: App) -> None:
-    await door.command("run", "-a", "shop", "--", "login", "a-secret-value", "shown")
+async def test_config_values_reach_neither_the_log_nor_the_audit_trail(door: Reception, shop: App) -> None:
+    for command in ("run", "exec"):
+        await door.command(command, "-a", "shop", "--", "login", "a-secret-value", "shown")
     assert await logged(door, shop, "with command `login [hidden] shown`")
+    assert not await logged(door, shop, "a-secret-value")
+    events = {event.action: event.detail for event in await door.store.events.list(shop.id, 5)}
+    assert events == {"run": "login [hidden] shown", "exec": "login [hidden] shown"}
+
+
+async def test_exec_joins_an_instance_and_both_are_as_before_afterwards(door: Reception, shop: App) -> None:
+    instance = await door.services.one_offs.detached(shop, Wish(("wait",), "ann"))
+    process = await door.spawn(
+        *door.to_server("exec", "-a", "shop", "-i", "run.1", "cat"), stdin=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(b"inside\n"), 30)
+    assert (out, process.returncode) == (b"inside\n", 3)
+    assert b"In run.1 of shop" in err
+    assert await logged(door, shop, "tester runs `cat` in run.1 (v1)")
+    assert [item.id for item in await door.services.one_offs.list(shop)] == [instance.id]
+
+
+async def test_an_app_on_its_way_out_starts_nothing(door: Reception, shop: App) -> None:
+    await door.store.apps.mark_destroying(shop.id)
+    refused = await door.command("run", "-a", "shop", "cat")
+    assert refused.code == 1
+    assert "is being destroyed" in refused.err
 
 
 async def test_what_an_exit_code_means_is_told(door: Reception, shop: App) -> None:

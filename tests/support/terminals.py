@@ -76,11 +76,14 @@ class Person:
 
     async def sees(self, text: str) -> str:
         """Wait until this is shown; return what came before it and forget both."""
-        async with asyncio.timeout(PATIENCE):
-            while text.encode() not in self.shown:
-                self._grown.clear()
-                assert self._process.returncode is None or text.encode() in self.shown, self.shown
-                await self._grown.wait()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while text.encode() not in self.shown:
+                    self._grown.clear()
+                    assert self._process.returncode is None or text.encode() in self.shown, self.shown
+                    await self._grown.wait()
+        except TimeoutError:
+            raise AssertionError(f"{text!r} is not shown: {self.shown!r}") from None
         before, _, self.shown = self.shown.partition(text.encode())
         return before.decode(errors="replace")
 
