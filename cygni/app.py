@@ -23,6 +23,7 @@ from config.certificates import extra_certificates
 from config.service import ServiceManager, inherited
 from cygni import messages
 from cygni.builds import Builds
+from cygni.certificates import Certificates
 from cygni.collecting import LogCollection
 from cygni.commands.rate import CommandRate
 from cygni.control import ControlServer
@@ -119,6 +120,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         permissions=permissions,
         disk=disk,
         one_offs=OneOffs(state.store, deployment.manifests, backend.engine, collection, deployment.report),
+        certificates=Certificates(state.store, deployment.client),
     )
     slots = PushSlots()
     housekeeping = Housekeeping(
@@ -332,6 +334,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
     """Start the parts, data plane first; what is pushed to `stack` is stopped in reverse."""
     await platform.router.start()
     stack.push_async_callback(platform.router.stop)
+    await platform.services.certificates.publish()
     await start_work(platform, stack)
     await platform.control.start()
     stack.push_async_callback(platform.control.close)
@@ -363,7 +366,10 @@ def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def _write_ports(platform: Platform) -> None:
-    ports = {"ssh_port": platform.ssh.port, "http_port": platform.router_client.http_port, "pid": os.getpid()}
+    router = platform.router_client
+    ports = {"ssh_port": platform.ssh.port, "http_port": router.http_port, "pid": os.getpid()}
+    if router.https_port:
+        ports["https_port"] = router.https_port
     path = port_file(platform.settings.data)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(ports))

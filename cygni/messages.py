@@ -340,3 +340,13 @@ def restart_failed(app: App, error: RolloutFailedError) -> str:
 def cancelled_by(who: str) -> str:
     """Shown to everyone who follows the build."""
     return f"Cancelled by {who}."
+
+
+def bad_certificate(reason: str) -> str:
+    """certs:add of something a browser would not take."""
+    return f"This certificate cannot be used: {reason}."
+
+
+def router_is_late() -> str:
+    """A change was kept, but the router has not confirmed it."""
+    return "The change is kept, but the router has not confirmed it in time; it takes it as soon as it can."

@@ -34,6 +34,7 @@ def router_options(settings: Settings) -> RouterOptions:
     return RouterOptions(
         bind=settings.bind,
         http_port=settings.http_port,
+        https_port=settings.https_port,
         control_socket=settings.router_socket,
         state_file=settings.data / "router-table.json",
         workers=settings.router_workers,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from config import Settings
 from cygni.builds import Builds
+from cygni.certificates import Certificates
 from cygni.disk import Disk
 from cygni.jobs import Worker
 from cygni.logs import BuildLogs, LogStore
@@ -33,3 +34,4 @@ class Services:
     permissions: Permissions
     disk: Disk
     one_offs: OneOffs
+    certificates: Certificates

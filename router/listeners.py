@@ -37,18 +37,19 @@ class Listeners:
 
 
 def obtain(bind: str, port: int, https_port: int | None, environment: MutableMapping[str, str]) -> Listeners:
-    """Return systemd's sockets where `environment` names them, else open `bind` with these ports.
+    """Return systemd's sockets where `environment` names them; open those of these ports that it has not.
 
     Raises:
         RouterUnavailableError: the address is in use, unknown or not ours.
     """
     found = inherited(environment)
     if found:
-        return Listeners(
-            [item for name, item in found if name != TLS_NAME],
-            [item for name, item in found if name == TLS_NAME],
-        )
-    plain = opened(bind, port)
+        plain = [item for name, item in found if name != TLS_NAME]
+        tls = [item for name, item in found if name == TLS_NAME]
+        if tls:
+            return Listeners(plain, tls)
+    else:
+        plain = opened(bind, port)
     try:
         return Listeners(plain, [] if https_port is None else opened(bind, https_port))
     except RouterUnavailableError:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from router.client import RouterClient  # noqa: E402
-from router.table import AppRoute, Target  # noqa: E402
+from router.table import AppRoute, Certificate, Target  # noqa: E402
 
 HOST = "bench.localhost"
 PROXY_CORE, LOAD_CORE = 0, 1
@@ -67,6 +67,8 @@ http {{
   upstream app {{ server 127.0.0.1:{backend}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{tls} ssl backlog=4096;
+    ssl_certificate {folder}/chain.pem; ssl_certificate_key {folder}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
     location / {{
       proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
@@ -118,6 +120,25 @@ http://{host}:{port} {{
 """
 
 
+def self_signed(folder: Path) -> Certificate:
+    """The certificate that every proxy shows, made once a folder: ECDSA, as most are today."""
+    chain, key = folder / "certificate.pem", folder / "certificate.key"
+    if not chain.exists():
+        command = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ]
+        command += ["-keyout", str(key), "-out", str(chain), "-subj", f"/CN={HOST}", "-days", "2"]
+        subprocess.run(command, check=True, capture_output=True)
+    return Certificate("bench", ("*",), chain.read_text(), key.read_text())
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -131,6 +152,8 @@ class Proxy:
     name: str
     port: int
     process: subprocess.Popen[bytes]
+    tls: int = 0
+    """The port of TLS; 0 where it is not compared."""
 
     def cpu(self) -> float:
         """Seconds of CPU so far, user and system."""
@@ -214,16 +237,21 @@ def backend(folder: Path) -> Iterator[int]:
         yield port
 
 
-def _nginx(folder: Path, name: str, template: str, port: int, behind: int) -> list[str]:
+def _nginx(folder: Path, name: str, template: str, port: int, behind: int, tls: int = 0) -> list[str]:
     path = folder / f"{name}.conf"
-    path.write_text(template.format(folder=folder, port=port, backend=behind))
+    path.write_text(template.format(folder=folder, port=port, backend=behind, tls=tls))
     return ["nginx", "-c", str(path), "-e", "stderr"]
 
 
 @contextmanager
 def nginx(folder: Path, behind: int, core: int | None = PROXY_CORE) -> Iterator[Proxy]:
-    port = free_port()
-    with running("nginx", _nginx(folder, "nginx", NGINX, port, behind), port, core) as proxy:
+    port, tls = free_port(), free_port()
+    certificate = self_signed(folder)
+    (folder / "chain.pem").write_text(certificate.chain)
+    (folder / "key.pem").write_text(certificate.key)
+    command = _nginx(folder, "nginx", NGINX, port, behind, tls)
+    with running("nginx", command, port, core) as proxy:
+        proxy.tls = tls
         yield proxy
 
 
@@ -253,23 +281,25 @@ def cygni(
     folder: Path, behind: int, core: int | None = PROXY_CORE, workers: int = 1, **options: object
 ) -> Iterator[Proxy]:
     """Our router with one route; its access lines are collected by this process, as a control plane does."""
-    port = free_port()
+    port, tls = free_port(), free_port()
     control = folder / f"router-{port}.sock"
     told = {
         "bind": "127.0.0.1",
         "http_port": port,
+        "https_port": tls,
         "control_socket": str(control),
         "state_file": str(folder / f"router-{port}.json"),
         "workers": workers,
         **options,
     }
     command = [sys.executable, "-P", "-c", LAUNCH, json.dumps(told)]
-    with running("cygni", command, port, core) as proxy, _collecting(control, behind):
+    with running("cygni", command, port, core) as proxy, _collecting(control, behind, self_signed(folder)):
+        proxy.tls = tls
         yield proxy
 
 
 @contextmanager
-def _collecting(control: Path, behind: int) -> Iterator[None]:
+def _collecting(control: Path, behind: int, certificate: Certificate) -> Iterator[None]:
     route = AppRoute("bench", "bench", (HOST,), (Target("i1", "web.1", "127.0.0.1", behind),))
     ready = threading.Event()
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
@@ -277,7 +307,7 @@ def _collecting(control: Path, behind: int) -> Iterator[None]:
     async def collect() -> None:
         client = RouterClient(control)
         await client.connect(20)
-        await client.acknowledged(await client.synchronize([route]), 20)
+        await client.acknowledged(await client.synchronize([route], [certificate]), 20)
         ready.set()
         reading = asyncio.create_task(_drain(client))
         await stop.wait()

@@ -33,6 +33,7 @@ PACKAGES = {
     "caddy": "caddy",
     "wrk": "wrk",
     "h2load": "nghttp2-client",
+    "openssl": "openssl",
 }
 CONNECTIONS = {SMALL: 64, MIDDLE: 32, LARGE: 8}
 VARIED = """
@@ -98,12 +99,22 @@ def install() -> None:
             policy.unlink()
 
 
-def wrk(proxy: Proxy, path: str, seconds: float, script: Path | None = None) -> Round:
+def wrk(
+    proxy: Proxy,
+    path: str,
+    seconds: float,
+    script: Path | None = None,
+    *,
+    tls: bool = False,
+    close: bool = False,
+) -> Round:
     command = ["wrk", "-t1", f"-c{CONNECTIONS[path]}", f"-d{seconds:g}s", "-H", f"Host: {HOST}"]
+    command += ["-H", "Connection: close"] if close else []
     command += ["-s", str(script)] if script else []
+    url = f"https://127.0.0.1:{proxy.tls}{path}" if tls else f"http://127.0.0.1:{proxy.port}{path}"
     before, began = proxy.cpu(), time.perf_counter()
     done = subprocess.run(
-        pin([*command, f"http://127.0.0.1:{proxy.port}{path}"], LOAD_CORE),
+        pin([*command, url], LOAD_CORE),
         capture_output=True,
         text=True,
         check=True,
@@ -187,6 +198,18 @@ def bodies(report: Report, rounds: int, seconds: float) -> None:
             report.at_least(f"{path[1:]} bodies: throughput, of nginx's", ratio, 0.8)
 
 
+def encrypted(report: Report, rounds: int, seconds: float) -> None:
+    with world(["cygni", "nginx"]) as (_, _, found):
+        for title, close in (("small answers over TLS, kept-alive", False), ("new TLS connections", True)):
+            medians = compare(
+                title,
+                found,
+                lambda proxy, close=close: wrk(proxy, SMALL, seconds, tls=True, close=close),
+                rounds,  # type: ignore[misc]
+            )
+            report.at_least(f"{title}, of nginx's", medians["cygni"].rate / medians["nginx"].rate, 0.5)
+
+
 def latency(report: Report, rounds: int, seconds: float) -> None:
     """At a fixed rate, where a queue would show."""
     print("-----> latency at 5,000 requests/s")
@@ -268,7 +291,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4, help="of load in each round")
     parser.add_argument("--sockets", type=int, default=10_000, help="idle WebSockets")
     parser.add_argument(
-        "--only", action="append", choices=["keep-alive", "bodies", "latency", "workers", "websockets"]
+        "--only", action="append", choices=["keep-alive", "bodies", "tls", "latency", "workers", "websockets"]
     )
     told = parser.parse_args()
     install()
@@ -277,6 +300,7 @@ def main() -> int:
     runs: dict[str, Callable[[], None]] = {
         "keep-alive": lambda: keep_alive(report, told.rounds, told.seconds),
         "bodies": lambda: bodies(report, told.rounds, told.seconds),
+        "tls": lambda: encrypted(report, told.rounds, told.seconds),
         "latency": lambda: latency(report, told.rounds, told.seconds),
         "workers": lambda: workers(report, told.rounds, told.seconds),
         "websockets": lambda: idle_websockets(report, told.sockets),

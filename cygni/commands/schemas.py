@@ -170,6 +170,7 @@ SCHEMAS: Mapping[str, Schema] = {
             "deploying": "list of apps",
         },
     ),
+    "certs": Schema("list", {"name": "string", "hosts": "list of hosts", "expires_at": _TIME}),
     "users": Schema(
         "list",
         {"name": "user", "admin": "true or false", "keys": "number", "last_used_at": f"{_TIME}, or null"},

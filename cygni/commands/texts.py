@@ -228,3 +228,8 @@ def bad_config_name(name: str) -> str:
         f"{name!r} cannot be a config name: letters, digits and '_' only, not starting with a digit; "
         "PORT and names with CYGNI_ are set by the platform."
     )
+
+
+def https_is_off() -> str:
+    """A certificate was added to a server without HTTPS."""
+    return "HTTPS is off on this server: set CYGNI_HTTPS_PORT and start it again."

@@ -78,6 +78,17 @@ class User:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """A certificate chain and its key as PEM, with the hosts that the first one is for."""
+
+    name: str
+    hosts: tuple[str, ...]
+    chain: str
+    key: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
 class Key:
     """A public SSH key. `fingerprint` is OpenSSH's `SHA256:…` form, unique on the server."""
 

@@ -242,6 +242,17 @@ class JobRow(Table, table=True):
     coalesce: str | None = None
 
 
+class CertificateRow(Table, table=True):
+    """A certificate chain for the router, and its sealed key."""
+
+    __tablename__ = "certificates"
+    name: str = Field(primary_key=True)
+    hosts: list[str] = Field(sa_type=JSON)
+    chain: str = Field(sa_type=Text)
+    key: bytes
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class EventRow(Table, table=True):
     """A line of the audit trail."""
 

@@ -6,6 +6,7 @@ from typing import Self
 from cygni.store.access import Access
 from cygni.store.apps import Apps
 from cygni.store.builds import Builds
+from cygni.store.certificates import Certificates
 from cygni.store.database import Database, translated
 from cygni.store.engine import create_engine, prepare
 from cygni.store.events import Events
@@ -29,6 +30,7 @@ class Store:
         self.keys = Keys(database)
         self.apps = Apps(database)
         self.access = Access(database)
+        self.certificates = Certificates(database, keyring)
         self.config = Config(database, keyring)
         self.formation = Formation(database)
         self.limits = Limits(database)

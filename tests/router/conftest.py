@@ -26,10 +26,11 @@ from router.main import run
 from router.options import Limits, RouterOptions
 told = json.loads(sys.argv[1])
 sockets = told.pop("sockets")
+names = told.pop("socket_names")
 if sockets:  # as a service manager hands them over: descriptors from 3 on, and the receiver's pid
     for number, descriptor in enumerate(sockets, 3):
         os.dup2(descriptor, number)
-    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)))
+    os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=names)
 for name in ("control_socket", "state_file", "port_file"):
     told[name] = Path(told[name])
 told["limits"] = Limits(**told["limits"])
@@ -48,6 +49,7 @@ class RouterProcess:
         self.process: asyncio.subprocess.Process
         self.port = 0
         self.https_port: int | None = None
+        self.socket_names = ""
 
     async def start(
         self, *, sockets: tuple[int, ...] = (), spool_lines: int = 10_000, ack_timeout: float = 10
@@ -61,6 +63,7 @@ class RouterProcess:
             "port_file": str(self.folder / "port"),
             "workers": self.workers,
             "sockets": sockets,
+            "socket_names": self.socket_names,
             "trusted_proxies": self.trusted,
             "spool_lines": spool_lines,
             "ack_timeout": ack_timeout,
@@ -251,9 +254,11 @@ class World:
         spool_lines: int = 10_000,
         ack_timeout: float = 10,
         tls: bool = False,
+        socket_names: str = "",
     ) -> RouterProcess:
         self.router = RouterProcess(self.folder, limits, workers, trusted)
         self.router.https_port = 0 if tls else None
+        self.router.socket_names = socket_names
         await self.router.start(sockets=sockets, spool_lines=spool_lines, ack_timeout=ack_timeout)
         self._stack.push_async_callback(self.router.stop, signal.SIGKILL)
         self.control = await self.connect_control()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from authority import Authority
 
 from router.client import RouterClient
 from router.options import Limits
@@ -23,45 +20,6 @@ if TYPE_CHECKING:
 
 REFUSED = (ssl.SSLError, ConnectionError)
 LIMITS = Limits(sweep=0.05, linger=0.5, drain=5)
-
-
-class Authority:
-    """A certificate authority for one test."""
-
-    def __init__(self) -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        self.certificate = self._sign(self.name, self.key.public_key(), [], authority=True)
-
-    def _sign(self, subject, key, hosts, *, authority=False) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
-        builder = (
-            x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key)
-            .serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=30))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        )  # fmt: skip
-        if hosts:
-            names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
-            builder = builder.add_extension(names, critical=False)
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, name: str, *hosts: str, shown_for: tuple[str, ...] = ()) -> Certificate:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        chain = self._sign(subject, key.public_key(), hosts).public_bytes(serialization.Encoding.PEM).decode()
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return Certificate(name, shown_for or hosts, chain, pem.decode())
-
-    def trusting(self) -> ssl.SSLContext:
-        context = ssl.create_default_context()
-        context.load_verify_locations(
-            cadata=self.certificate.public_bytes(serialization.Encoding.PEM).decode()
-        )
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        return context
 
 
 @pytest.fixture(scope="module")
@@ -240,3 +198,15 @@ async def test_upgraded_connections_and_refusals_end_cleanly_within_tls(
 
 def test_a_key_is_not_shown_where_a_certificate_is_printed() -> None:
     assert "secret" not in repr(Certificate("n", ("h",), "chain", "secret"))
+
+
+async def test_a_socket_of_the_service_manager_named_https_speaks_tls(
+    world: World, authority: Authority
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain, socket.create_server(("127.0.0.1", 0)) as tls:
+        await world.launch(LIMITS, sockets=(plain.fileno(), tls.fileno()), socket_names="http:https")
+        assert (world.router.port, world.router.https_port) == (plain.getsockname()[1], tls.getsockname()[1])
+        await world.route((await world.echo("app")).target())
+        await certify(world, authority.issue("shop", "shop.localhost"))
+        assert (await (await secure(world, authority, "shop.localhost")).get())[0] == 200
+        assert (await (await world.client()).get())[0] == 200

@@ -309,6 +309,7 @@ async def reception(
             permissions=permissions,
             disk=disk,
             one_offs=one_offs,
+            certificates=nothing,
         )
         slots = PushSlots(remind_every=0.5)
         housekeeping = Housekeeping(store, repositories, slots, nothing, logs, build_logs)
