@@ -22,7 +22,7 @@ import docker
 from buildpacks.stacks import apt
 
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
-ENGINE_DISK = "/var/lib/docker"  # overlays do not nest: this one is a volume
+ENGINE_DISKS = ("/var/lib/docker", "/var/lib/containerd")  # overlays do not nest: these are volumes
 LABEL = "cygni.machine"
 PERSON = "person"
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
@@ -132,7 +132,7 @@ class Machine:
         made = api.create_container(
             image,
             init_command() if systemd else ["sleep", "infinity"],
-            volumes=[*disks, ENGINE_DISK],
+            volumes=[*disks, *ENGINE_DISKS],
             stop_signal="SIGRTMIN+3" if systemd else "SIGKILL",
             labels={LABEL: "container"},
             host_config=about,
