@@ -6,13 +6,14 @@ host but the certificates it trusts. Each has its own network, so nothing in one
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -207,6 +208,15 @@ class Machine:
     def remove(self) -> None:
         """End it and drop its disk."""
         self._container.remove(force=True, v=True)
+        sweep_groups()
+
+
+def sweep_groups(root: Path = Path("/sys/fs/cgroup")) -> None:
+    """Remove empty control groups that an engine inside made at the host's root; those in use stay."""
+    for top in (*root.glob("cygni.slice"), *root.glob("*/cygni.slice")):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
 
 
 def init_command() -> list[str]:
