@@ -243,10 +243,10 @@ set_line() {  # FILE NAME VALUE
   sed -i "s|^$2=.*|$2=$3|" "$1"
 }
 
-install_units() {
+install_units() {  # FOLDER
   local unit
   for unit in "${UNIT_FILES[@]}"; do
-    if put "systemd/$unit" "$UNITS/$unit"; then changed=yes; fi
+    if [ -e "$1/$unit" ] && put "$1/$unit" "$UNITS/$unit"; then changed=yes; fi
   done
   listen cygni-router.socket "$http_port"
   listen cygni-ssh.socket "$ssh_port"
@@ -289,24 +289,31 @@ install_program() {
     make_environment "$target"
     touch "$target/complete"
   fi
-  if [ "$(readlink "$PREFIX/current" 2>/dev/null)" != "$VERSION" ]; then
-    ln -sfn "$VERSION" "$PREFIX/current.new"
-    mv -T "$PREFIX/current.new" "$PREFIX/current"  # in one step: no moment without a version
-    changed=yes
-  fi
-  write_program
+}
+
+switch_to() {  # VERSION
+  ln -sfn "$1" "$PREFIX/current.new"
+  mv -T "$PREFIX/current.new" "$PREFIX/current"  # in one step: no moment without a version
+  changed=yes
 }
 
 make_environment() {
-  local work pip=("$1/.venv/bin/python" -m pip --disable-pip-version-check install -q --no-compile)
+  local work pip=("$1/.venv/bin/python" -m pip --disable-pip-version-check --no-cache-dir install -q --no-compile)
   work=$(mktemp -d)
   [ ! -d wheels ] || pip+=(--no-index --find-links "$PWD/wheels")
-  python3 -m venv "$1/.venv"
-  python3 script/runtime_requirements.py >"$work/requirements.txt"
-  "${pip[@]}" --require-hashes -r "$work/requirements.txt"
+  { python3 -V; python3 script/runtime_requirements.py; } >"$1/requirements.txt"
+  if cmp -s "$1/requirements.txt" "$PREFIX/current/requirements.txt"; then
+    # The same packages for the same Python are there already: hard links, which pip breaks where it writes.
+    python3 -m venv --without-pip "$1/.venv"
+    cp -al "$PREFIX/current/.venv/lib/." "$1/.venv/lib/"
+  else
+    python3 -m venv "$1/.venv"
+    tail -n +2 "$1/requirements.txt" >"$work/requirements.txt"
+    "${pip[@]}" --require-hashes -r "$work/requirements.txt"
+  fi
   mkdir "$work/source"
   cp -r pyproject.toml README.md LICENSE config gitserver buildpacks deployer router cygni "$work/source/"
-  "${pip[@]}" --no-deps --no-build-isolation "$work/source"
+  "${pip[@]}" --force-reinstall --no-deps --no-build-isolation "$work/source"
   "$1/.venv/bin/python" -m compileall -q -j 0 "$1/.venv" >/dev/null || true
   rm -rf "$work"
 }
@@ -327,7 +334,7 @@ set +a
 real=/opt/cygni/current/.venv/bin/cygni
 cd /
 case ${1:-} in
-  stack:build) "$real" "$@"; status=$?; chown -h cygni: "$CYGNI_DATA"/stack.lock 2>/dev/null || true; exit $status ;;
+  stack:build) status=0; "$real" "$@" || status=$?; find "$CYGNI_DATA" -maxdepth 1 -user root -name '*.lock' -exec chown -h cygni: {} +; exit $status ;;
   *) exec setpriv --reuid=cygni --regid=cygni --init-groups -- "$real" "$@" ;;
 esac
 SHELL
@@ -342,7 +349,12 @@ seed_stack() {
     curl -fsS --unix-socket "$SOCKET" -X POST -H 'Content-Type: application/x-tar' -T stack.tar http://engine/images/load >/dev/null
   fi
   step "Base images"
-  "$PROGRAM" stack:build
+  # By the version that is to come: if it cannot, nothing has changed yet.
+  (
+    set -a; . "$SETTINGS"; CYGNI_DATA=$DATA PYTHONSAFEPATH=1; set +a
+    "$PREFIX/$VERSION/.venv/bin/cygni" stack:build
+  )
+  find "$DATA" -maxdepth 1 -user root -name '*.lock' -exec chown -h cygni: {} +
 }
 
 add_key() {
@@ -371,9 +383,23 @@ start() {
   [ "$sockets_changed" = no ] || systemctl stop cygni-router.socket cygni-ssh.socket cygni-router.service cygni.service 2>/dev/null || true
   local unit running=()
   for unit in cygni-router.service cygni.service; do if active "$unit"; then running+=("$unit"); fi; done
-  systemctl start cygni.target
-  if [ "$changed" = yes ] && [ "${#running[@]}" -gt 0 ]; then systemctl restart "${running[@]}"; fi
-  remove_old_versions
+  systemctl reset-failed 'cygni*' 2>/dev/null || true
+  # What fails to start is told by the health check.
+  systemctl start cygni.target cygni-metadata.service cygni-router.service cygni.service || true
+  if [ "$changed" = yes ] && [ "${#running[@]}" -gt 0 ]; then systemctl restart "${running[@]}" || true; fi
+}
+
+# A version that does not become healthy gives way to the one that was.
+go_back() {
+  if [ -z "$former" ] || [ "$former" = "$VERSION" ] || [ ! -e "$PREFIX/$former/complete" ]; then
+    die "Installed, but not healthy."
+  fi
+  warn "Cygni $VERSION is not healthy: going back to $former."
+  switch_to "$former"
+  install_units "$PREFIX/$former/systemd"
+  start
+  healthy || die "Cygni $former is not healthy either."
+  die "Cygni $former runs again; nothing else was changed."
 }
 
 # The last one stays: what it started may still run, and it can be gone back to.
@@ -384,15 +410,16 @@ remove_old_versions() {
 
 # --- health ----------------------------------------------------------------------------------------------------------
 
-health() {
+healthy() {
   local unit failed=no address=${bind:-127.0.0.1}
   for unit in docker.service cygni-metadata.service cygni-router.service cygni.service; do
     active "$unit" || { failed=yes; warn "$unit does not run: journalctl -u $unit"; }
   done
+  [ "$failed" = no ] || return 1
   eventually answers_http "$address" || { failed=yes; warn "No answer on HTTP port $http_port: journalctl -u cygni-router"; }
   eventually answers_ssh "$address" || { failed=yes; warn "No answer on SSH port $ssh_port: journalctl -u cygni"; }
-  "$PROGRAM" apps >/dev/null || { failed=yes; warn "The control plane does not answer: journalctl -u cygni"; }
-  [ "$failed" = no ] || die "Installed, but not healthy."
+  "$PROGRAM" apps >/dev/null 2>&1 || { failed=yes; warn "The control plane does not answer: journalctl -u cygni"; }
+  [ "$failed" = no ]
 }
 
 eventually() {
@@ -463,7 +490,7 @@ main() {
   bind=${bind:-$(setting CYGNI_BIND)}
   [ "$bind" != 0.0.0.0 ] || bind=
   domain=${domain:-localhost} http_port=${http_port:-80} ssh_port=${ssh_port:-2222}
-  VERSION=$(version)
+  VERSION=$(version) former=$(readlink "$PREFIX/current" 2>/dev/null || true)
   check
   plan
   if [ "$mode" = check ]; then return; fi
@@ -472,12 +499,15 @@ main() {
   install_account
   write_settings
   install_program
-  install_units
   start_engine
   seed_stack
-  add_key
+  write_program
+  if [ "$former" != "$VERSION" ]; then switch_to "$VERSION"; fi
+  install_units systemd
   start
-  health
+  healthy || go_back
+  remove_old_versions
+  add_key
   farewell
 }
 

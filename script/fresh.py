@@ -38,7 +38,7 @@ SUITES = ("bookworm", "trixie")
 INSTALL = "install"
 WAYS = ("root", PERSON, INSTALL)
 FAST = "tests/application"
-QUICK = 15.0
+QUICK = 30.0
 # Who owns what, when it changed and what it holds, of everything that set-up may touch.
 SURVEY = (
     "(dpkg-query -W; getent passwd; getent group; cat .venv/stamp;"

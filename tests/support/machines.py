@@ -6,13 +6,14 @@ host but the certificates it trusts. Each has its own network, so nothing in one
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ import docker
 from buildpacks.stacks import apt
 
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
-ENGINE_DISK = "/var/lib/docker"  # overlays do not nest: this one is a volume
+ENGINE_DISKS = ("/var/lib/docker", "/var/lib/containerd")  # overlays do not nest: these are volumes
 LABEL = "cygni.machine"
 PERSON = "person"
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
@@ -132,7 +133,7 @@ class Machine:
         made = api.create_container(
             image,
             init_command() if systemd else ["sleep", "infinity"],
-            volumes=[*disks, ENGINE_DISK],
+            volumes=[*disks, *ENGINE_DISKS],
             stop_signal="SIGRTMIN+3" if systemd else "SIGKILL",
             labels={LABEL: "container"},
             host_config=about,
@@ -207,6 +208,15 @@ class Machine:
     def remove(self) -> None:
         """End it and drop its disk."""
         self._container.remove(force=True, v=True)
+        sweep_groups()
+
+
+def sweep_groups(root: Path = Path("/sys/fs/cgroup")) -> None:
+    """Remove empty control groups that an engine inside made at the host's root; those in use stay."""
+    for top in (*root.glob("cygni.slice"), *root.glob("*/cygni.slice")):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):
+                Path(folder).rmdir()
 
 
 def init_command() -> list[str]:

@@ -37,6 +37,8 @@ class Site:
     machine: Machine
     key: Path
     source: str = SOURCE
+    folder: Path | None = None
+    """What the host has at `source`, where it can be changed."""
 
     def install(self, *options: str) -> Answer:
         return self.machine.run("./install.sh", "--yes", *options, cwd=self.source)

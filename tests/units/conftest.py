@@ -3,11 +3,15 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 
+import docker
 import pytest
 from machines import machine
 from sites import RECIPE, SOURCE, Site, bundle
-from tests_support import engine, make_key
+from tests_support import make_key
+
+PATIENCE = 300  # a machine's disk holds the base images, and goes with it
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +24,9 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert request.config.cache is not None
     try:
         bundle(request.config.cache, folder)
-        with engine() as client:
+        with closing(docker.from_env(timeout=PATIENCE)) as client:
             with machine(client, RECIPE, systemd=True, shared={SOURCE: folder}) as made:
-                found = Site(made, key)
+                found = Site(made, key, folder=folder)
                 found.install("--key", key.with_suffix(".pub").read_text().strip())
                 yield found
     finally:

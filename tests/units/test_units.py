@@ -189,6 +189,29 @@ def test_everything_comes_back_after_a_reboot(site: Site) -> None:
 
 
 @pytest.mark.usefixtures("work")
+def test_an_upgrade_under_load_loses_no_request_and_one_that_fails_is_taken_back(site: Site) -> None:
+    assert site.folder is not None
+    before = site.machine.run("readlink", "/opt/cygni/current").output
+    changed, broken = site.folder / "config/__init__.py", site.folder / "cygni/cli.py"
+    changed.write_text(f"{changed.read_text()}\n# another version\n")
+    with Load(site, APP) as load:  # type: ignore[arg-type]
+        site.install()
+        after = site.machine.run("readlink", "/opt/cygni/current").output
+        working = broken.read_text()
+        broken.write_text(working.replace("asyncio.run(serve(settings))", "sys.exit('broken on purpose')"))
+        assert broken.read_text() != working
+        answer = site.machine.run("./install.sh", "--yes", cwd=site.source, check=False)
+        broken.write_text(working)
+    assert after != before
+    assert answer.code == 1
+    assert "going back to" in answer.output
+    assert site.machine.run("readlink", "/opt/cygni/current").output == after
+    assert load.failures == []
+    assert serves_the_second(site)
+    assert APP in site.ssh("apps").stdout
+
+
+@pytest.mark.usefixtures("work")
 def test_removal_leaves_the_data_and_a_new_installation_takes_it_up(site: Site) -> None:
     site.install("--uninstall")
     assert site.machine.run("sh", "-c", "ls /opt/cygni /etc/systemd/system/cygni*", check=False).code != 0
