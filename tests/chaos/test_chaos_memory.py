@@ -12,6 +12,7 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from simulated_loop import SimulatedLoop
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
 EPOCHS = int(os.environ.get("CHAOS_EPOCHS", "1000"))
+TRACE = int(os.environ.get("CHAOS_TRACE", "80"))
 SEED = os.environ.get("CHAOS_SEED", "")
 PEOPLE = 5
 PATIENCE = 2 * 3600.0
@@ -71,7 +73,6 @@ class Chaos:
         await self.close(end, [*people, *others])
         self.world.heal()
         if self.world.life.dead:
-            self.clients.new_life()
             await self.world.start()
         await self.converged()
 
@@ -91,10 +92,10 @@ class Chaos:
         if end == "kill":
             await self.world.kill()
             return
+        await end_of(tasks)
         if end == "stop":
             self.world.heal()
             await self.world.stop()
-        await end_of(tasks)
 
     async def watch(self) -> None:
         """What must hold always holds during the load, too."""
@@ -197,10 +198,10 @@ def test_whatever_is_killed_whenever_the_platform_keeps_its_word(
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(_run(chaos, time.monotonic() + SECONDS))
-    except BaseException:
-        for line in chaos.clients.trace[-int(os.environ.get("CHAOS_TRACE", "80")) :]:
-            print(line)
-        raise
+    except Exception as error:
+        steps = "\n".join(chaos.clients.trace[-TRACE:])
+        reason = "".join(traceback.format_exception(error, limit=-8))
+        pytest.fail(f"CHAOS_SEED={seed} reproduces this:\n{steps}\n{reason}", pytrace=False)
     finally:
         print(
             f"CHAOS_SEED={seed}, {loop.now:.0f} simulated seconds, {json.dumps(dict(sorted(chaos.clients.counts.items())))}"

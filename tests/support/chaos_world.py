@@ -98,13 +98,7 @@ class World:
 
     async def kill(self) -> None:
         """End the control plane as SIGKILL does: at once, without a word, in the middle of anything."""
-        life = self.life
-        life.dead = True
-        for connection in life.connections:
-            if connection._connection is not None:
-                connection._connection.rollback()  # closing alone leaves its lock to whoever holds a cursor
-                connection._connection.close()
-                connection._connection = None
+        self._die()
         mine = asyncio.current_task()
         names = {task: getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks() - {mine}}
         await end_of([task for task, name in names.items() if not name.startswith(OF_THE_MACHINE)])
@@ -115,7 +109,15 @@ class World:
         """End the control plane as SIGTERM does, but without grace for what runs."""
         await self.platform.worker.stop(0)
         await self.life.stack.aclose()
+        self._die()
+
+    def _die(self) -> None:
         self.life.dead = True
+        for connection in self.life.connections:
+            if connection._connection is not None:
+                connection._connection.rollback()  # closing alone leaves its lock to whoever holds a cursor
+                connection._connection.close()
+                connection._connection = None
 
     def heal(self) -> None:
         """Nothing is wrong any more."""

@@ -98,7 +98,7 @@ async def kept_images_are_there(view: View) -> AsyncIterator[str]:
         for release in _window(releases, view.releases_kept):
             if release.image not in kept:
                 yield f"{app.name} v{release.version}: its image may be collected"
-            if not await view.has_image(release.image) and not await _is_going(view, app):
+            if not await view.has_image(release.image) and await _is_kept(view, release):
                 yield f"{app.name} v{release.version}: its image is gone"
 
 
@@ -206,9 +206,12 @@ async def _live(view: View) -> list[tuple[App, Release]]:
     return [(app, live) for app, live in found if live is not None and not app.destroying]
 
 
-async def _is_going(view: View, app: App) -> bool:
-    now = await view.store.apps.by_id(app.id)
-    return now is None or now.destroying
+async def _is_kept(view: View, release: Release) -> bool:
+    """Look again: meanwhile newer ones may have moved the window, or the app may be on its way out."""
+    app = await view.store.apps.by_id(release.app_id)
+    releases = await view.store.releases.list(release.app_id, ALL)
+    window = _window(releases, view.releases_kept)
+    return app is not None and not app.destroying and release.id in {kept.id for kept in window}
 
 
 def _window(releases: Sequence[Release], kept: int) -> list[Release]:
