@@ -40,7 +40,7 @@ VERSION = re.compile(r"\bv(\d+)")
 BRANCH = "refs/heads/main"
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """The platform broke its word."""
 
 
@@ -114,7 +114,7 @@ class Clients:
         if code == 0:
             app = await self.world.platform.services.store.apps.by_name(name)
             if app is None:
-                raise Violation(f"{name} was created and is not there")
+                raise ViolationError(f"{name} was created and is not there")
 
     @asynccontextmanager
     async def _pushing(self, app: App) -> AsyncIterator[tuple[str, Path]]:
@@ -233,7 +233,7 @@ class Clients:
         for name, value in values.items():
             alone = self.model.config.is_alone(write, (app.id, name))
             if alone and live.config.get(name) != value and app.id not in self.model.leaving:
-                raise Violation(f"{app.name}: {name} was set, and v{live.version} is live without it")
+                raise ViolationError(f"{app.name}: {name} was set, and v{live.version} is live without it")
 
     def _told(self, app: App, said: str) -> None:
         last = said.strip().split("\n")[-1] if said.strip() else ""

@@ -6,6 +6,7 @@ commands (its objects are real), and SQLite's thread, whose work is done in plac
 """
 
 import asyncio
+import json
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from deployer_world import end_of
+from dulwich.errors import NotGitRepository
 from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 from invariants import View
@@ -137,8 +139,17 @@ class World:
             releases_kept=services.settings.releases_kept,
             secrets=lambda: self.secrets,
             gone=lambda: self.gone,
+            image_owners=self._image_owners,
             one_offs=lambda: [c.birth.id for c in self.containers() if c.birth.one_off],
         )
+
+    async def _image_owners(self) -> list[str]:
+        found = json.loads((self.data / "memory-images.json").read_text() or "[]") if self._images else []
+        return [image["labels"]["cygni.app-id"] for image in found]
+
+    @property
+    def _images(self) -> bool:
+        return (self.data / "memory-images.json").exists()
 
     def containers(self) -> Iterator[Any]:
         return iter(list(self.machine._by_id.values()))
@@ -156,7 +167,11 @@ class World:
 
     def write_commit(self, app_id: str, files: dict[str, str], number: int) -> str:
         """Put a commit's objects into the app's repository, as a push does."""
-        with Repo(str(self.data / "repositories" / f"{app_id}.git")) as repo:
+        try:
+            opened = Repo(str(self.data / "repositories" / f"{app_id}.git"))
+        except NotGitRepository:
+            raise GitError("the repository is gone") from None
+        with opened as repo:
             tree = Tree()
             for name, text in files.items():
                 blob = Blob.from_string(text.encode())

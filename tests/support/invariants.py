@@ -6,7 +6,7 @@ a `View`: the store, and what can be seen from outside of instances, routes, ima
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cygni.domain.formation import effective
@@ -35,7 +35,9 @@ class View:
     """Every config value that was ever set."""
     gone: Callable[[], Iterable[str]] = tuple
     """Ids of the apps whose destruction was acknowledged."""
-    one_offs: Callable[[], Sequence[str]] = field(default=tuple)
+    one_offs: Callable[[], Sequence[str]] = tuple
+    image_owners: Callable[[], Awaitable[Iterable[str]]] | None = None
+    """Ids of the apps that images belong to."""
 
 
 async def always(view: View) -> list[str]:
@@ -185,7 +187,10 @@ async def values_are_sealed(view: View) -> AsyncIterator[str]:
 
 
 async def the_gone_leave_nothing(view: View) -> AsyncIterator[str]:
-    """An app whose destruction was acknowledged has no row, route, repository or log."""
+    """An app whose destruction was acknowledged has no row, route, repository or log, and no app that is none an image."""
+    if view.image_owners is not None:
+        for app_id in set(await view.image_owners()) - {app.id for app in await view.store.apps.all()}:
+            yield f"{app_id}: an image of an app that is gone"
     for app_id in view.gone():
         if await view.store.apps.by_id(app_id) is not None:
             yield f"{app_id}: destroyed, and in the database"
