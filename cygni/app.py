@@ -282,7 +282,7 @@ def _make_work(
     )
     pipeline = Pipeline(sources, images, releases, lane)
     teardown = Teardown(
-        store, releases, deployment.routes, images, state.repositories, state.logs, state.build_logs
+        store, worker, releases, deployment.routes, images, state.repositories, state.logs, state.build_logs
     )
     worker.register(Handlers(store, state.build_logs, pipeline, releases, lane, teardown).kinds())
     return worker, releases

@@ -8,7 +8,7 @@ import structlog
 
 from cygni import engine_errors, messages
 from cygni.builds import FRESH
-from cygni.domain.errors import BuildError, NotFoundError, UserError
+from cygni.domain.errors import BuildError, ConflictError, NotFoundError, UserError
 from cygni.domain.models import App, Build, BuildStatus, Job
 from cygni.jobs import JobKind
 from cygni.lanes import INLINE_KIND, DeployLane
@@ -65,6 +65,8 @@ class Handlers:
         async with self._narrator(build.id) as say:
             await self._store.builds.start(build.id)
             try:
+                if app.destroying:
+                    raise ConflictError(messages.being_destroyed(app.name))
                 fresh = FRESH in job.payload
                 release = await self._pipeline.push_to_live(app, build, say, fresh=fresh)
             except BuildError as error:

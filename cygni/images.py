@@ -6,8 +6,9 @@ import hmac
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,6 +77,8 @@ class Images:
         self._stacks = stacks
         self._builder = builder
         self._images = images
+        self._users: Counter[str] = Counter()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def plan(self, source: Source) -> Plan:
         """Decide how to build the source, without starting anything.
@@ -107,6 +110,20 @@ class Images:
         Raises:
             BuildError: the disk is almost full, a step failed, a limit was met, the engine went away.
         """
+        async with self.in_use(source.app.id):
+            return await self._build(source, plan, say, fresh=fresh)
+
+    @asynccontextmanager
+    async def in_use(self, app_id: str) -> AsyncIterator[None]:
+        """None of the app's images is collected meanwhile: what was found stays until a release or build names it."""
+        async with self._turns[app_id]:
+            self._users[app_id] += 1
+        try:
+            yield
+        finally:
+            self._users[app_id] -= 1
+
+    async def _build(self, source: Source, plan: Plan, say: Narrator, *, fresh: bool) -> BuiltRelease:
         began = time.monotonic()
         try:
             await self._check_disk()
@@ -220,19 +237,25 @@ class Images:
         except (EngineUnavailableError, EngineRequestError) as error:
             raise build_errors.engine_down(error, "try again") from error
 
-    async def collect(self, app: App, keep: set[str]) -> None:
-        """Remove the app's images that no release within the rollback window refers to.
+    async def collect(self, app: App, kept: Callable[[], Awaitable[set[str]]]) -> None:
+        """Remove the app's images but those that must be kept; none while some are in use, that is for another time.
 
         Raises:
             BuildError: the engine does not answer.
         """
-        try:
-            for image, name in await self._names(app.id):
-                if image not in keep:
-                    with suppress(EngineRequestError):  # a container of it is still being stopped: next time
-                        await self._images.remove(name)
-        except EngineUnavailableError as error:
-            raise build_errors.engine_down(error, "try again") from error
+        async with self._turns[app.id]:
+            if self._users[app.id]:
+                return
+            keep = await kept()
+            try:
+                for image, name in await self._names(app.id):
+                    if image not in keep:
+                        with suppress(
+                            EngineRequestError
+                        ):  # a container of it is still being stopped: next time
+                            await self._images.remove(name)
+            except EngineUnavailableError as error:
+                raise build_errors.engine_down(error, "try again") from error
 
     async def _names(self, app_id: str) -> list[tuple[str, str]]:
         """The app's images as `(id, name)`, by the names that this server gave.

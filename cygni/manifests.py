@@ -97,5 +97,8 @@ class Desired:
         return await self._manifests.of(app, release) if release else None
 
     async def busy(self, app_id: str) -> bool:
-        """Whether the app's deploy lane is taken, or what it did last is still being cleared away."""
-        return self._retiring(app_id) or await self._store.jobs.running(app_id, Lane.DEPLOY) is not None
+        """Whether the app's deploy lane is taken, or what it did last is still being cleared away.
+
+        Asked in this order: clearing away begins before the lane is free.
+        """
+        return await self._store.jobs.running(app_id, Lane.DEPLOY) is not None or self._retiring(app_id)

@@ -68,6 +68,12 @@ class Operations:
         job = await self._store.limits.change(app.id, changes, author=author, job_kind=kind)
         return self._operation(job) if job else None
 
+    async def destroy(self, app: App, author: str) -> Operation:
+        """Refuse all other work on the app from now on, and remove it."""
+        job = await self._store.apps.mark_destroying(app.id, author=author, job_kind=DESTROY)
+        assert job is not None
+        return self._operation(job)
+
     async def _kind(self, app: App, kind: str) -> str | None:
         """Without a release there is nothing to carry a change out on."""
         return kind if await self._store.releases.live(app.id) else None

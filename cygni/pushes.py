@@ -116,6 +116,9 @@ class Pushes:
         try:
             async with self._slots.hold(repository.id, principal.name, announce):
                 if await self._store.apps.by_id(repository.id) is None:
+                    await self._repositories.remove(
+                        repository.id
+                    )  # `open` may have made it after the app's end
                     raise Refused(messages.no_such_app(repository.app))
                 try:
                     yield

@@ -16,9 +16,13 @@ async def recover(services: Services) -> None:
     """Give every release and build that was under way a final state.
 
     Jobs are the worker's affair. A pending release never went live, or it would be marked so: marking is the
-    commit point of a roll-out. A build whose job is over and which has no result was interrupted.
+    commit point of a roll-out. A build whose job is over and which has no result was interrupted. An app that
+    is half destroyed is destroyed, also where that failed before: there is no way back from it.
     """
     for app in await services.store.apps.all():
+        if app.destroying:
+            await services.operations.destroy(app, AUTHOR)
+            continue
         for release in await services.store.releases.list(app.id, RECENT):
             if release.status is ReleaseStatus.PENDING:
                 await services.store.releases.fail(release.id, messages.release_interrupted())

@@ -63,9 +63,17 @@ class Releases:
         )
 
     async def roll_out(
-        self, app: App, release: Release, say: Narrator, *, release_phase: bool = True
+        self,
+        app: App,
+        release: Release,
+        say: Narrator,
+        *,
+        release_phase: bool = True,
+        restore: Mapping[str, str] | None = None,
     ) -> None:
         """Take a release live without a lost request; returns when it serves, while the old one still drains.
+
+        With `restore` (the app's config before), the release's config becomes the app's when it goes live.
 
         Raises:
             ReleaseError: it did not come up; the one before goes on serving.
@@ -73,7 +81,7 @@ class Releases:
         manifest = await self._manifests.of(app, release, release_phase=release_phase)
         try:
             retirement = await self._rollout.run(
-                manifest, _discreet(release, say), lambda: self._commit(release)
+                manifest, _discreet(release, say), lambda: self._commit(release, restore)
             )
         except RolloutFailedError as error:
             raise await self._failed(app, release, error) from None
@@ -87,9 +95,9 @@ class Releases:
         for problem in retirement.problems:
             await say.problem(problem)
 
-    async def _commit(self, release: Release) -> None:
+    async def _commit(self, release: Release, restore: Mapping[str, str] | None) -> None:
         """The commit point: from here on this release is what a restarted server brings back."""
-        await self._store.releases.set_live(release.id)
+        await self._store.releases.set_live(release.id, restore=restore)
 
     async def _abort(self, release: Release) -> None:
         current = await self._store.releases.get(release.app_id, release.version)
@@ -122,22 +130,19 @@ class Releases:
 
         Its release command ran when it was new and is not run again: going back must not wait.
         """
+        live = await self._store.releases.live(app.id)
+        if live is not None and live.output_id == job.id:
+            return f"v{live.version}"  # a server died between the commit and the end of this job
+        before = await self._store.config.get(app.id)
         target = await self._require(app, int(job.payload["version"]))
-        if not await self._images.exists(target.image):
-            raise UserError(messages.image_gone(target.version))
-        release = await self._again(
-            app, target, job, reason=f"Rollback to v{target.version}", config=target.config
-        )
-        await self.roll_out(app, release, say, release_phase=False)
-        await self._restore_config(app, target, job.author)
+        async with self._images.in_use(app.id):
+            if not await self._images.exists(target.image):
+                raise UserError(messages.image_gone(target.version))
+            release = await self._again(
+                app, target, job, reason=f"Rollback to v{target.version}", config=target.config
+            )
+        await self.roll_out(app, release, say, release_phase=False, restore=before)
         return f"v{release.version}"
-
-    async def _restore_config(self, app: App, target: Release, author: str) -> None:
-        present = await self._store.config.get(app.id)
-        changes: dict[str, str | None] = {name: None for name in present if name not in target.config}
-        changes |= {name: value for name, value in target.config.items() if present.get(name) != value}
-        if changes:
-            await self._store.config.change(app.id, changes, author=author, job_kind=None)
 
     async def _again(
         self, app: App, former: Release, job: Job, *, reason: str, config: Mapping[str, str] | None = None
@@ -188,7 +193,7 @@ class Releases:
 
     async def collect(self, app: App) -> None:
         """Remove images that no release within the rollback window needs."""
-        await self._images.collect(app, await self._store.releases.kept_images(self._kept))
+        await self._images.collect(app, lambda: self._store.releases.kept_images(self._kept))
 
     async def formation(self, app: App) -> dict[str, int]:
         """How many of each process type shall run."""

@@ -1,7 +1,8 @@
 """Destroying an app: instances, route, images, repository, logs, build output, rows; each step can be repeated."""
 
-from cygni.domain.models import App, Job
+from cygni.domain.models import App, Job, Lane
 from cygni.images import Images
+from cygni.jobs import Worker
 from cygni.logs import BuildLogs, LogStore
 from cygni.output import Narrator
 from cygni.releases import Releases
@@ -10,6 +11,7 @@ from cygni.routing import RouterRoutes
 from cygni.store import Store
 
 ALL_BUILDS = 1_000_000
+BUILD_END_LIMIT = 60.0
 
 
 class Teardown:
@@ -18,6 +20,7 @@ class Teardown:
     def __init__(
         self,
         store: Store,
+        worker: Worker,
         releases: Releases,
         routes: RouterRoutes,
         images: Images,
@@ -26,6 +29,7 @@ class Teardown:
         build_logs: BuildLogs,
     ) -> None:
         self._store = store
+        self._worker = worker
         self._releases = releases
         self._routes = routes
         self._images = images
@@ -37,6 +41,7 @@ class Teardown:
         """Remove the app; the row goes last, so that a crash in between is picked up again."""
         del job
         await say.step(f"Destroying {app.name}")
+        await self._end_build(app)
         await self._releases.stop_all(app)
         await self._routes.forget(app.id)
         await self._images.remove_app(app.id)
@@ -46,3 +51,9 @@ class Teardown:
             self._build_logs.remove(build.id)
         await self._store.apps.delete(app.id)
         await say.detail("done")
+
+    async def _end_build(self, app: App) -> None:
+        """A build that went on would leave an image of an app that is gone. None begins any more."""
+        while (job := await self._store.jobs.running(app.id, Lane.BUILD)) is not None:
+            await self._worker.cancel(job.id)
+            await self._worker.wait(job.id, timeout=BUILD_END_LIMIT)

@@ -94,9 +94,11 @@ class Reconciler:
             EngineError: the engine does not tell what runs.
         """
         async with self._table.lock(app_id):
-            # In this order: when the lane is free after the listing, no listed instance is of a running roll-out.
-            observed = await self._engine.list(app_id)
+            # Free before the listing: nothing listed is gone by now, as what a retirement stops would be.
+            # Free after it as well: no listed instance is of a running roll-out.
             busy = await self._desired.busy(app_id)
+            observed = await self._engine.list(app_id)
+            busy = busy or await self._desired.busy(app_id)
             manifest = await self._desired.live(app_id)
             diff = compare(manifest, observed, self._is_ready)
             await self._watch(app_id, manifest, diff)

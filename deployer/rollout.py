@@ -239,13 +239,18 @@ class ReleasePhase:
 
 
 async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
-    """Finish `work` even when cancelled meanwhile, then let the cancel through: commit and swap are one step."""
+    """Finish `work` however often it is cancelled meanwhile, then let the cancel through: commit and swap are one step."""
     task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None or task.cancelled():
+        return task.result()
+    task.exception()  # seen: nobody is left to tell it to
+    raise cancelled
 
 
 def _slots(processes: Sequence[Process], generation: int) -> list[Slot]:

@@ -10,7 +10,7 @@ from cygni.commands.registry import Access, Argument, Flag, registry
 from cygni.domain.errors import ConflictError, UserError
 from cygni.domain.models import App, Release, Role
 from cygni.domain.names import is_app_name
-from cygni.operations import DESTROY, RESTART
+from cygni.operations import RESTART
 
 
 @registry.command(
@@ -159,7 +159,6 @@ async def destroy(
         raise ConflictError(messages.app_locked(app.name, app.locked_by))
     await confirm(context, app, confirm_, "apps:destroy")
     await context.note(app.name)
-    await context.services.store.apps.mark_destroying(app.id)
-    operation = await context.services.operations.start(app, DESTROY, context.user.name)
+    operation = await context.services.operations.destroy(app, context.user.name)
     await follow(context, operation)
     await context.tell(f"Destroying {app.name}... done")

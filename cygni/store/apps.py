@@ -5,7 +5,7 @@ import secrets
 from sqlmodel import Session, col, select
 
 from cygni.domain.errors import ConflictError, NotFoundError
-from cygni.domain.models import App, HealthSettings, JobStatus, Role, User
+from cygni.domain.models import App, HealthSettings, Job, JobStatus, Role, User
 from cygni.store import queue, rows
 from cygni.store.database import Database
 from cygni.store.schema import AccessRow, AppRow, ConfigRow, FormationRow, JobRow, ServerRow, UserRow
@@ -79,13 +79,17 @@ class Apps:
         """
         await self._database.write(_set_lock, app_id, locked_by)
 
-    async def mark_destroying(self, app_id: str) -> None:
-        """Refuse builds, releases and changes from now on.
+    async def mark_destroying(
+        self, app_id: str, *, author: str = "", job_kind: str | None = None
+    ) -> Job | None:
+        """Refuse builds, releases and changes from now on, and enqueue the job that removes the app: both or neither.
+
+        A waiting job of the kind is used again.
 
         Raises:
             NotFoundError: no such app.
         """
-        await self._database.write(_mark_destroying, app_id)
+        return await self._database.write(_mark_destroying, app_id, author, job_kind)
 
     async def delete_unused(self, app_id: str) -> bool:
         """Remove an app that never had a build, a release, config or a job; return whether it is gone."""
@@ -179,8 +183,10 @@ def _set_lock(session: Session, app_id: str, locked_by: str | None) -> None:
     rows.lock_app(session, app_id).locked_by = locked_by
 
 
-def _mark_destroying(session: Session, app_id: str) -> None:
+def _mark_destroying(session: Session, app_id: str, author: str, job_kind: str | None) -> Job | None:
     rows.lock_app(session, app_id).destroying = True
+    session.flush()
+    return rows.job(queue.add_or_join(session, app_id, job_kind, (), author)) if job_kind else None
 
 
 def _delete_unused(session: Session, app_id: str) -> bool:

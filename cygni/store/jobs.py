@@ -8,14 +8,18 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from cygni.domain.errors import ConflictError
-from cygni.domain.models import BuildStatus, Job, JobStatus, Lane
+from cygni.domain.models import BuildStatus, Job, JobStatus, Lane, ReleaseStatus
 from cygni.store import queue, rows
 from cygni.store.builds import CANCELLED, end_with_build
 from cygni.store.database import Database, announce
 from cygni.store.notifier import QUEUE, Notifier
-from cygni.store.schema import JobRow
+from cygni.store.schema import BuildRow, JobRow, ReleaseRow
 
 CLAIM_TRIES = 10
+UNFINISHED = (BuildStatus.QUEUED.value, BuildStatus.RUNNING.value)
+NOT_LIVE = "its roll-out ended before it went live"
+NOT_BUILT = "its job ended before the build did"
+"""Why something has failed that could not say it: the database refused, or it was cancelled in between."""
 
 
 class Jobs:
@@ -140,8 +144,21 @@ def _finish(session: Session, job_id: str, status: JobStatus, result: str | None
     row = _locked(session, job_id, JobStatus.RUNNING)
     if row is None or (owner is not None and row.owner != owner):
         return False
+    _end_its_work(session, row)
     queue.end(session, row, status, result)
     return True
+
+
+def _end_its_work(session: Session, row: JobRow) -> None:
+    """Nothing is under way without a job: what this one could not give a final state any more has failed."""
+    pending = (col(ReleaseRow.app_id) == row.app_id) & (col(ReleaseRow.status) == ReleaseStatus.PENDING.value)
+    if row.lane == Lane.DEPLOY:
+        for release in session.exec(select(ReleaseRow).where(pending)):
+            release.status, release.failure = ReleaseStatus.FAILED.value, NOT_LIVE
+    unfinished = (col(BuildRow.job_id) == row.id) & (col(BuildRow.status).in_(UNFINISHED))
+    for build in session.exec(select(BuildRow).where(unfinished)):
+        build.status, build.finished_at = BuildStatus.FAILED.value, rows.now()
+        build.failure, build.failure_id = NOT_BUILT, "platform/unexpected"
 
 
 def _get(session: Session, job_id: str) -> Job | None:

@@ -11,8 +11,8 @@ from cygni.store import rows
 from cygni.store.database import Database
 from cygni.store.keyring import Keyring
 from cygni.store.schema import BuildRow, ReleaseRow
-from cygni.store.sealing import seal_snapshot
-from cygni.store.settings import read_config
+from cygni.store.sealing import open_snapshot, seal_snapshot
+from cygni.store.settings import read_config, set_value
 
 WENT_LIVE = (ReleaseStatus.LIVE.value, ReleaseStatus.RETIRED.value)
 
@@ -82,14 +82,17 @@ class Releases:
             _select, self._keyring, (col(ReleaseRow.status) == ReleaseStatus.LIVE.value,), None
         )
 
-    async def set_live(self, release_id: str) -> None:
+    async def set_live(self, release_id: str, *, restore: Mapping[str, str] | None = None) -> None:
         """Make a pending release the live one and retire the former, in one step. Nothing happens if it is live.
+
+        With `restore`, the app's config as it was when this release was asked for, the release's config becomes
+        the app's in the same step; what somebody has changed since then stays as they set it.
 
         Raises:
             NotFoundError: no such release.
             ConflictError: it failed or was retired.
         """
-        await self._database.write(_set_live, release_id)
+        await self._database.write(self._set_live, release_id, restore)
 
     async def fail(self, release_id: str, why: str) -> None:
         """Mark a pending release failed. Nothing happens if it is failed.
@@ -122,6 +125,16 @@ class Releases:
         session.add(row)
         return rows.release(row, self._keyring)
 
+    def _set_live(self, session: Session, release_id: str, restore: Mapping[str, str] | None) -> None:
+        row = _set_live(session, release_id)
+        if row is None or restore is None:
+            return
+        target = open_snapshot(self._keyring, row.config, row.app_id, row.version)
+        present = read_config(session, self._keyring, row.app_id)
+        for name in {*present, *target}:
+            if present.get(name) == restore.get(name) != target.get(name):
+                set_value(session, self._keyring, row.app_id, name, target.get(name))
+
     async def list(self, app_id: str, limit: int) -> list[Release]:
         """Return the app's releases, newest first."""
         return await self._database.read(_select, self._keyring, (col(ReleaseRow.app_id) == app_id,), limit)
@@ -144,10 +157,11 @@ def _locked(session: Session, release_id: str) -> ReleaseRow:
     return row
 
 
-def _set_live(session: Session, release_id: str) -> None:
+def _set_live(session: Session, release_id: str) -> ReleaseRow | None:
+    """Return the release, None if it was live already."""
     row = _locked(session, release_id)
     if row.status == ReleaseStatus.LIVE:
-        return
+        return None
     if row.status != ReleaseStatus.PENDING:
         raise ConflictError(f"v{row.version} is {row.status} and cannot go live.")
     serving = (col(ReleaseRow.app_id) == row.app_id) & (col(ReleaseRow.status) == ReleaseStatus.LIVE.value)
@@ -155,6 +169,7 @@ def _set_live(session: Session, release_id: str) -> None:
         former.status = ReleaseStatus.RETIRED.value
     session.flush()  # the place in the unique index of live releases is free now
     row.status = ReleaseStatus.LIVE.value
+    return row
 
 
 def _fail(session: Session, release_id: str, why: str) -> None:

@@ -46,19 +46,11 @@ class Config:
     ) -> tuple[dict[str, str], Job | None]:
         rows.lock_working_app(session, app_id)
         for name, value in changes.items():
-            self._set(session, app_id, name, value)
+            set_value(session, self._keyring, app_id, name, value)
         session.flush()
         return read_config(session, self._keyring, app_id), roll_out(
             session, app_id, changes, author, job_kind
         )
-
-    def _set(self, session: Session, app_id: str, name: str, value: str | None) -> None:
-        row = session.get(ConfigRow, (app_id, name))
-        if value is not None:
-            sealed = seal_value(self._keyring, value, app_id, name)
-            session.merge(ConfigRow(app_id=app_id, name=name, value=sealed))
-        elif row is not None:
-            session.delete(row)
 
 
 class Formation:
@@ -115,6 +107,16 @@ def read_config(session: Session, keyring: Keyring, app_id: str) -> dict[str, st
     """Return an app's config inside a transaction."""
     query = select(ConfigRow).where(col(ConfigRow.app_id) == app_id).order_by(col(ConfigRow.name))
     return {row.name: open_value(keyring, row.value, app_id, row.name) for row in session.exec(query)}
+
+
+def set_value(session: Session, keyring: Keyring, app_id: str, name: str, value: str | None) -> None:
+    """Set a variable inside a transaction, or remove it (None)."""
+    row = session.get(ConfigRow, (app_id, name))
+    if value is not None:
+        sealed = seal_value(keyring, value, app_id, name)
+        session.merge(ConfigRow(app_id=app_id, name=name, value=sealed))
+    elif row is not None:
+        session.delete(row)
 
 
 def _read_formation(session: Session, app_id: str) -> list[Quantity]:

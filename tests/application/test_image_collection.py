@@ -1,7 +1,7 @@
 """Which images are removed: those this server named, never what others built on them."""
 
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +40,13 @@ def collector(client: EngineClient) -> Images:
     return Images(None, SERVER, None, None, None, EngineImages(client))  # type: ignore[arg-type]
 
 
+def keeping(*images: str) -> Callable[[], Awaitable[set[str]]]:
+    async def kept() -> set[str]:
+        return set(images)
+
+    return kept
+
+
 def build(engine: docker.DockerClient, tag: str, dockerfile: str) -> str:
     image, _ = engine.images.build(fileobj=io.BytesIO(dockerfile.encode()), tag=tag)
     return str(image.id)
@@ -63,7 +70,7 @@ async def test_old_images_go_and_what_others_built_on_them_stays(
     _, old_id = ours(engine, "old")
     engine.images.get(old_id).tag(f"others-{SERVER}/base", "1")
     build(engine, f"others-{SERVER}/derived:1", f"FROM {kept}\nLABEL theirs=1\n")
-    await collector(client).collect(APP, {kept_id})  # type: ignore[arg-type]
+    await collector(client).collect(APP, keeping(kept_id))  # type: ignore[arg-type]
     assert names(engine) == {kept, f"others-{SERVER}/base:1", f"others-{SERVER}/derived:1"}
     await collector(client).remove_app(APP.id)
     assert names(engine) == {f"others-{SERVER}/base:1", f"others-{SERVER}/derived:1"}
@@ -75,17 +82,17 @@ async def test_an_image_in_use_waits_for_another_time(
     name, _ = ours(engine, "used")
     container = engine.containers.run(name, ["sleep", "60"], detach=True)
     try:
-        await collector(client).collect(APP, set())  # type: ignore[arg-type]
+        await collector(client).collect(APP, keeping())  # type: ignore[arg-type]
         assert name in names(engine)
     finally:
         container.remove(force=True)
-    await collector(client).collect(APP, set())  # type: ignore[arg-type]
+    await collector(client).collect(APP, keeping())  # type: ignore[arg-type]
     assert names(engine) == set()
 
 
 async def test_an_engine_that_is_down_is_a_typed_error(tmp_path: Path) -> None:
     async with EngineClient(tmp_path / "nothing.sock") as nobody:
         with pytest.raises(BuildError):
-            await collector(nobody).collect(APP, set())  # type: ignore[arg-type]
+            await collector(nobody).collect(APP, keeping())  # type: ignore[arg-type]
         with pytest.raises(BuildError):
             await collector(nobody).remove_app(APP.id)

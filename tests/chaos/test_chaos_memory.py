@@ -12,12 +12,13 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
-from chaos_clients import Clients, Mishaps, Violation
+from chaos_clients import Clients, Mishaps, ViolationError
 from chaos_world import World
 from deployer_world import end_of
 from invariants import always, settled
@@ -25,6 +26,7 @@ from simulated_loop import SimulatedLoop
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "40"))
 EPOCHS = int(os.environ.get("CHAOS_EPOCHS", "1000"))
+TRACE = int(os.environ.get("CHAOS_TRACE", "80"))
 SEED = os.environ.get("CHAOS_SEED", "")
 PEOPLE = 5
 PATIENCE = 2 * 3600.0
@@ -71,7 +73,6 @@ class Chaos:
         await self.close(end, [*people, *others])
         self.world.heal()
         if self.world.life.dead:
-            self.clients.new_life()
             await self.world.start()
         await self.converged()
 
@@ -91,17 +92,17 @@ class Chaos:
         if end == "kill":
             await self.world.kill()
             return
+        await end_of(tasks)
         if end == "stop":
             self.world.heal()
             await self.world.stop()
-        await end_of(tasks)
 
     async def watch(self) -> None:
         """What must hold always holds during the load, too."""
         while True:
             await asyncio.sleep(self.dice.uniform(1, 30))
             if broken := await always(self.world.view()):
-                raise Violation("\n".join(broken))
+                raise ViolationError("\n".join(broken))
 
     async def converged(self) -> None:
         loop = self.world.loop
@@ -113,7 +114,7 @@ class Chaos:
             if not broken:
                 break
             if loop.now > deadline:
-                raise Violation("\n".join(broken))
+                raise ViolationError("\n".join(broken))
             await asyncio.sleep(20)
         self.clients.counts["checks"] += 1
         self.spent = time.monotonic() - began
@@ -134,20 +135,22 @@ class Chaos:
             for name in ("ALPHA", "BETA", "GAMMA"):
                 may_be = model.config.may_be((app.id, name))
                 if config.get(name) not in may_be:
-                    raise Violation(f"{app.name}: {name} is {config.get(name)} and should be one of {may_be}")
+                    raise ViolationError(
+                        f"{app.name}: {name} is {config.get(name)} and should be one of {may_be}"
+                    )
                 model.config.settle((app.id, name), config.get(name))
             formation = await store.formation.get(app.id)
             for process in ("web", "worker"):
                 may_be = model.quantity.may_be((app.id, process))
                 if formation.get(process) not in may_be:
-                    raise Violation(
+                    raise ViolationError(
                         f"{app.name}: {process}={formation.get(process)} and should be one of {may_be}"
                     )
                 model.quantity.settle((app.id, process), formation.get(process))
             await self.releases_of(app)
         for app_id in model.releases.keys() - {app.id for app in await store.apps.all()}:
             if app_id not in model.leaving:
-                raise Violation(f"{app_id} is gone, and nobody destroyed it")
+                raise ViolationError(f"{app_id} is gone, and nobody destroyed it")
 
     async def releases_of(self, app: object) -> None:
         store, model = self.world.platform.services.store, self.clients.model
@@ -160,12 +163,12 @@ class Chaos:
                 or release.status not in {"live", "retired"}
                 or commit not in {None, release.commit}
             ):
-                raise Violation(f"{name} v{version} of {commit} was acknowledged and is {release}")
+                raise ViolationError(f"{name} v{version} of {commit} was acknowledged and is {release}")
             if live is None or live.version < version:
-                raise Violation(f"{name} v{version} was acknowledged, and live is {live}")
+                raise ViolationError(f"{name} v{version} was acknowledged, and live is {live}")
         for commit in model.detached[app_id]:
             if not await store.builds.has_commit(app_id, commit):
-                raise Violation(f"{name}: {commit} was accepted and never built")
+                raise ViolationError(f"{name}: {commit} was accepted and never built")
 
 
 def _deploy() -> object:
@@ -197,10 +200,10 @@ def test_whatever_is_killed_whenever_the_platform_keeps_its_word(
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(_run(chaos, time.monotonic() + SECONDS))
-    except BaseException:
-        for line in chaos.clients.trace[-int(os.environ.get("CHAOS_TRACE", "80")) :]:
-            print(line)
-        raise
+    except Exception as error:  # noqa: BLE001 - told with the seed and the last steps
+        steps = "\n".join(chaos.clients.trace[-TRACE:])
+        reason = "".join(traceback.format_exception(error, limit=-8))
+        pytest.fail(f"CHAOS_SEED={seed} reproduces this:\n{steps}\n{reason}", pytrace=False)
     finally:
         print(
             f"CHAOS_SEED={seed}, {loop.now:.0f} simulated seconds, {json.dumps(dict(sorted(chaos.clients.counts.items())))}"

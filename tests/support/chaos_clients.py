@@ -4,11 +4,12 @@ import asyncio
 import json
 import random
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from apps import app as files_of_app
@@ -16,9 +17,11 @@ from chaos_model import Model, Write
 from chaos_world import World
 
 from cygni.commands import Context, dispatch, registry
-from cygni.domain.errors import CygniError
+from cygni.domain.errors import ConflictError, CygniError
 from cygni.domain.models import App, Job, JobStatus, ReleaseStatus, User
 from gitserver import repository
+from gitserver.git import GitError
+from gitserver.ports import Principal, Refused
 
 NAMES = ("shop", "blog", "mail")
 VARIABLES = ("ALPHA", "BETA", "GAMMA")
@@ -37,7 +40,7 @@ VERSION = re.compile(r"\bv(\d+)")
 BRANCH = "refs/heads/main"
 
 
-class Violation(AssertionError):
+class ViolationError(AssertionError):
     """The platform broke its word."""
 
 
@@ -69,11 +72,6 @@ class Clients:
         self.counts: Counter[str] = Counter()
         self.trace: list[str] = []
         self._number = 0
-        self._slots: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-    def new_life(self) -> None:
-        """Slots are the memory of a server that is gone."""
-        self._slots.clear()
 
     async def work(self, steps: int) -> None:
         """One person, who does one thing after the other."""
@@ -95,7 +93,7 @@ class Clients:
                 await self.create(name)
             else:
                 await what(app)
-        except CygniError as error:  # a person would see a sentence
+        except (CygniError, GitError, OSError) as error:  # a person would see a sentence
             self.trace.append(f"{self.world.loop.now:.3f} {what.__name__} {name}: {error}")
             self.counts["refused"] += 1
 
@@ -116,11 +114,28 @@ class Clients:
         if code == 0:
             app = await self.world.platform.services.store.apps.by_name(name)
             if app is None:
-                raise Violation(f"{name} was created and is not there")
+                raise ViolationError(f"{name} was created and is not there")
+
+    @asynccontextmanager
+    async def _pushing(self, app: App) -> AsyncIterator[tuple[str, Path]]:
+        """What git's server does around a push: yields the commit, whose objects are in, and the repository."""
+        pushes = self.world.platform.ssh._pushes
+        user = await self.world.platform.services.store.users.ensure("tester", admin=True)
+        pusher = Principal(user.id, user.name, admin=True)
+        try:
+            opened = await pushes.open(pusher, app.name, "receive-pack")
+            async with pushes.slot(opened, pusher, self._announce):
+                if opened.id != app.id:
+                    raise Refused("another app has this name now")
+                yield self._commit(app), opened.path
+        except Refused as refused:
+            raise ConflictError(str(refused)) from None
+
+    async def _announce(self, line: str) -> None:
+        self.trace.append(f"{self.world.loop.now:.3f}     {line}")
 
     async def push(self, app: App) -> None:
-        async with self._slots[app.id]:
-            commit, path = await self._commit(app)
+        async with self._pushing(app) as (commit, path):
             services = self.world.platform.services
             build, job = await services.builds.enqueue(
                 app, commit=commit, ref=BRANCH, message="", author="tester", quarantine=None
@@ -136,15 +151,14 @@ class Clients:
             await services.repositories.keep_release(path, version, commit)
         self.world.platform.housekeeping.after_push(app.id)
 
-    async def _commit(self, app: App) -> tuple[str, Any]:
-        path = await self.world.platform.services.repositories.ensure(app.id)
+    def _commit(self, app: App) -> str:
         self._number += 1
         program = self.dice.choice(PROGRAMS)
         files = files_of_app(
             Procfile="web: python3 server.py\nworker: python3 worker.py\n", worker_py="pass\n"
         )
         files |= {"note": str(self._number), "cygni-memory.json": json.dumps(program)}
-        return self.world.write_commit(app.id, files, self._number), path
+        return self.world.write_commit(app.id, files, self._number)
 
     async def _move(self, path: Any, commit: str) -> None:
         await repository.write_ref(path, BRANCH, commit, await repository.read_ref(path, BRANCH))
@@ -160,8 +174,7 @@ class Clients:
         self.model.releases[app.id].setdefault(version, commit)
 
     async def detach(self, app: App) -> None:
-        async with self._slots[app.id]:
-            commit, path = await self._commit(app)
+        async with self._pushing(app) as (commit, path):
             await self._move(path, commit)
             self.model.detached[app.id].add(commit)
             with suppress(CygniError):
@@ -220,7 +233,7 @@ class Clients:
         for name, value in values.items():
             alone = self.model.config.is_alone(write, (app.id, name))
             if alone and live.config.get(name) != value and app.id not in self.model.leaving:
-                raise Violation(f"{app.name}: {name} was set, and v{live.version} is live without it")
+                raise ViolationError(f"{app.name}: {name} was set, and v{live.version} is live without it")
 
     def _told(self, app: App, said: str) -> None:
         last = said.strip().split("\n")[-1] if said.strip() else ""

@@ -6,6 +6,7 @@ commands (its objects are real), and SQLite's thread, whose work is done in plac
 """
 
 import asyncio
+import json
 import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import aiosqlite
 import pytest
 from deployer_world import end_of
+from dulwich.errors import NotGitRepository
 from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import Repo
 from invariants import View
@@ -98,13 +100,7 @@ class World:
 
     async def kill(self) -> None:
         """End the control plane as SIGKILL does: at once, without a word, in the middle of anything."""
-        life = self.life
-        life.dead = True
-        for connection in life.connections:
-            if connection._connection is not None:
-                connection._connection.rollback()  # closing alone leaves its lock to whoever holds a cursor
-                connection._connection.close()
-                connection._connection = None
+        self._die()
         mine = asyncio.current_task()
         names = {task: getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks() - {mine}}
         await end_of([task for task, name in names.items() if not name.startswith(OF_THE_MACHINE)])
@@ -115,7 +111,15 @@ class World:
         """End the control plane as SIGTERM does, but without grace for what runs."""
         await self.platform.worker.stop(0)
         await self.life.stack.aclose()
+        self._die()
+
+    def _die(self) -> None:
         self.life.dead = True
+        for connection in self.life.connections:
+            if connection._connection is not None:
+                connection._connection.rollback()  # closing alone leaves its lock to whoever holds a cursor
+                connection._connection.close()
+                connection._connection = None
 
     def heal(self) -> None:
         """Nothing is wrong any more."""
@@ -135,8 +139,17 @@ class World:
             releases_kept=services.settings.releases_kept,
             secrets=lambda: self.secrets,
             gone=lambda: self.gone,
+            image_owners=self._image_owners,
             one_offs=lambda: [c.birth.id for c in self.containers() if c.birth.one_off],
         )
+
+    async def _image_owners(self) -> list[str]:
+        found = json.loads((self.data / "memory-images.json").read_text() or "[]") if self._images else []
+        return [image["labels"]["cygni.app-id"] for image in found]
+
+    @property
+    def _images(self) -> bool:
+        return (self.data / "memory-images.json").exists()
 
     def containers(self) -> Iterator[Any]:
         return iter(list(self.machine._by_id.values()))
@@ -154,7 +167,11 @@ class World:
 
     def write_commit(self, app_id: str, files: dict[str, str], number: int) -> str:
         """Put a commit's objects into the app's repository, as a push does."""
-        with Repo(str(self.data / "repositories" / f"{app_id}.git")) as repo:
+        try:
+            opened = Repo(str(self.data / "repositories" / f"{app_id}.git"))
+        except NotGitRepository:
+            raise GitError("the repository is gone") from None
+        with opened as repo:
             tree = Tree()
             for name, text in files.items():
                 blob = Blob.from_string(text.encode())

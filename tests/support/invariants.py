@@ -6,7 +6,7 @@ a `View`: the store, and what can be seen from outside of instances, routes, ima
 
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from cygni.domain.formation import effective
@@ -35,7 +35,9 @@ class View:
     """Every config value that was ever set."""
     gone: Callable[[], Iterable[str]] = tuple
     """Ids of the apps whose destruction was acknowledged."""
-    one_offs: Callable[[], Sequence[str]] = field(default=tuple)
+    one_offs: Callable[[], Sequence[str]] = tuple
+    image_owners: Callable[[], Awaitable[Iterable[str]]] | None = None
+    """Ids of the apps that images belong to."""
 
 
 async def always(view: View) -> list[str]:
@@ -98,7 +100,7 @@ async def kept_images_are_there(view: View) -> AsyncIterator[str]:
         for release in _window(releases, view.releases_kept):
             if release.image not in kept:
                 yield f"{app.name} v{release.version}: its image may be collected"
-            if not await view.has_image(release.image) and not await _is_going(view, app):
+            if not await view.has_image(release.image) and await _is_kept(view, release):
                 yield f"{app.name} v{release.version}: its image is gone"
 
 
@@ -185,7 +187,10 @@ async def values_are_sealed(view: View) -> AsyncIterator[str]:
 
 
 async def the_gone_leave_nothing(view: View) -> AsyncIterator[str]:
-    """An app whose destruction was acknowledged has no row, route, repository or log."""
+    """An app whose destruction was acknowledged has no row, route, repository or log, and no app that is none an image."""
+    if view.image_owners is not None:
+        for app_id in set(await view.image_owners()) - {app.id for app in await view.store.apps.all()}:
+            yield f"{app_id}: an image of an app that is gone"
     for app_id in view.gone():
         if await view.store.apps.by_id(app_id) is not None:
             yield f"{app_id}: destroyed, and in the database"
@@ -206,9 +211,12 @@ async def _live(view: View) -> list[tuple[App, Release]]:
     return [(app, live) for app, live in found if live is not None and not app.destroying]
 
 
-async def _is_going(view: View, app: App) -> bool:
-    now = await view.store.apps.by_id(app.id)
-    return now is None or now.destroying
+async def _is_kept(view: View, release: Release) -> bool:
+    """Look again: meanwhile newer ones may have moved the window, or the app may be on its way out."""
+    app = await view.store.apps.by_id(release.app_id)
+    releases = await view.store.releases.list(release.app_id, ALL)
+    window = _window(releases, view.releases_kept)
+    return app is not None and not app.destroying and release.id in {kept.id for kept in window}
 
 
 def _window(releases: Sequence[Release], kept: int) -> list[Release]:
