@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,24 @@ def _docs(write: bool) -> Program:
     return run
 
 
+def _stateful(module: str, name: str) -> Program:
+    """A program on the state directory, which needs no server."""
+
+    def run(words: Sequence[str]) -> int:
+        from config import SettingsError, load
+        from config.logging import configure
+        from cygni.domain.errors import CygniError
+
+        configure("error", "console")
+        try:
+            code: int = asyncio.run(getattr(import_module(module), name)(load(), words))
+        except (SettingsError, CygniError) as error:
+            return _fail(str(error))
+        return code
+
+    return run
+
+
 def _completion(words: Sequence[str]) -> int:
     """`cygni completion SHELL`: needs no server."""
     from cygni.commands import registry
@@ -179,6 +198,9 @@ PROGRAMS: dict[str, Program] = {
     "stack:build": _stack_build,
     "build:explain": _build_explain,
     "completion": _completion,
+    "backup": _stateful("cygni.backup.programs", "make"),
+    "backup:verify": _stateful("cygni.backup.programs", "check"),
+    "restore": _stateful("cygni.backup.programs", "bring_back"),
     "docs:write": _docs(write=True),
     "docs:check": _docs(write=False),
 }

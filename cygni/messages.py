@@ -205,6 +205,16 @@ def image_gone(version: int) -> str:
     return f"The image of v{version} is no longer on this server. Push its commit again instead."
 
 
+def commit_gone(release: Release) -> str:
+    """A missing image cannot be built again, because its push was cut off after the swap."""
+    return f"The image of v{release.version} is missing, and so is its commit {release.commit[:7]}: push that commit again."
+
+
+def rebuild_failed(release: Release, why: str) -> str:
+    """A missing image could not be built again; a line in the app's log."""
+    return f"The image of v{release.version} is missing and could not be built again: {why} Push again, or restart the server."
+
+
 def cannot_roll_back(version: int) -> str:
     """The target never ran."""
     return f"v{version} never went live, so there is nothing to go back to. Choose a release marked retired."
@@ -272,6 +282,13 @@ def needs_running_server(data: str) -> str:
 def engine_not_here(engine: str) -> str:
     """CYGNI_ENGINE names an adapter that this version does not have."""
     return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker or memory."
+
+
+def restore_unfinished(data: str) -> str:
+    """A server must not make a new state where half of another one is."""
+    return (
+        f"A restore into {data} was interrupted. Run `cygni restore` with the same backup again: it goes on."
+    )
 
 
 def already_serving(data: str) -> str:
