@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     backup_dir: Path | None = Field(
         default=None,
         description="Where `cygni backup` writes unless told otherwise.",
+    )
+    backup_passphrase: SecretStr | None = Field(
+        default=None, description="Encrypts backups; keep it where it outlives this machine."
     )
     router_workers: int | None = Field(
         default=None, ge=1, le=64, description="Router processes; one a core unless set."

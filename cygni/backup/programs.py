@@ -1,7 +1,6 @@
 """`cygni backup`, `cygni restore`, `cygni backup:verify`: their words, and what they print."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr if text.startswith("Warning") else sys.stdout)
 
 
-def _passphrase() -> str:
-    found = os.environ.get(messages.PASSPHRASE, "")
+def _passphrase(settings: Settings) -> str:
+    found = settings.backup_passphrase.get_secret_value() if settings.backup_passphrase else ""
     if not found:
         raise BackupError(messages.no_passphrase())
     return found
@@ -44,7 +43,7 @@ async def make(settings: Settings, words: Sequence[str]) -> int:
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="default: CYGNI_BACKUP_DIR")
     parser.add_argument("--keep", metavar="N", type=_positive, help="remove older ones, so that N are left")
     given = parser.parse_args(words)
-    await backup(settings, _directory(settings, given.directory), _passphrase(), given.keep, _say)
+    await backup(settings, _directory(settings, given.directory), _passphrase(settings), given.keep, _say)
     return 0
 
 
@@ -56,7 +55,7 @@ async def bring_back(settings: Settings, words: Sequence[str]) -> int:
     )
     parser.add_argument("source", metavar="DIR|FILE", type=Path)
     given = parser.parse_args(words)
-    path, about = await restore(settings, given.source.absolute(), _passphrase())
+    path, about = await restore(settings, given.source.absolute(), _passphrase(settings))
     _say(messages.restored(path, settings.data, about.apps))
     return 0
 
@@ -68,6 +67,6 @@ async def check(settings: Settings, words: Sequence[str]) -> int:
     )
     parser.add_argument("source", metavar="DIR|FILE", nargs="?", type=Path, help="default: CYGNI_BACKUP_DIR")
     given = parser.parse_args(words)
-    path, about, files = verify(_directory(settings, given.source), _passphrase())
+    path, about, files = verify(_directory(settings, given.source), _passphrase(settings))
     _say(messages.verified(path, files, about.apps, about.created))
     return 0

@@ -165,7 +165,7 @@ async def _run(program: str, words: Sequence[str], url: str) -> None:
     process = await asyncio.create_subprocess_exec(
         _find(program),
         *words,
-        env={**os.environ, **_environment(make_url(url))},
+        env={"PATH": os.defpath, "LC_ALL": "C", **_environment(make_url(url))},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
