@@ -21,7 +21,6 @@ from config import Settings
 from config.certificates import extra_certificates
 from config.service import ServiceManager, inherited
 from cygni import messages
-from cygni.backup.restore import unfinished
 from cygni.builds import Builds
 from cygni.collecting import LogCollection
 from cygni.commands.rate import CommandRate
@@ -52,6 +51,7 @@ from cygni.routing import RouterProcess, RouterRoutes, collect_access_lines
 from cygni.services import Services
 from cygni.slots import PushSlots
 from cygni.sources import Sources
+from cygni.start import StartError, check_database, check_state
 from cygni.state_lock import HeldError, held
 from cygni.store import Store
 from cygni.teardown import Teardown
@@ -71,10 +71,6 @@ DEPLOYS_AT_ONCE = 4
 STOP_GRACE = 10.0
 
 log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The server cannot start; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -170,8 +166,7 @@ async def _open_state(settings: Settings, stack: AsyncExitStack) -> State:
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if unfinished(settings.data):
-        raise StartError(messages.restore_unfinished(str(settings.data)))
+    check_state(settings)
     store = await Store.open(settings.store_url, settings.data / "secret.key")
     stack.push_async_callback(store.close)
     return store
@@ -327,6 +322,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_server(settings.data):
+        await check_database(settings)
         async with AsyncExitStack() as stack:
             platform = await build(settings, stack)
             await _start(platform, stack)

@@ -39,7 +39,9 @@ def _serve(words: Sequence[str]) -> int:
     """`cygni serve`: the control plane with its router child, in the foreground."""
     from config import SettingsError, load
     from config.logging import configure
-    from cygni.app import StartError, serve
+    from cygni.app import serve
+    from cygni.domain.errors import CygniError
+    from cygni.start import StartError
 
     if words:
         return _fail("Usage: cygni serve", 2)
@@ -47,7 +49,7 @@ def _serve(words: Sequence[str]) -> int:
         settings = load()
         configure(settings.log_level, settings.log_format)
         asyncio.run(serve(settings))
-    except (SettingsError, StartError) as error:
+    except (SettingsError, StartError, CygniError) as error:
         return _fail(str(error))
     return 0
 
@@ -174,12 +176,14 @@ def _laptop(
 def _here(data: Path, words: Sequence[str], view: "View") -> int:
     from config import SettingsError, load
     from config.logging import configure
+    from cygni.domain.errors import CygniError
     from cygni.local import run_local
+    from cygni.start import StartError
 
     configure("error", "console")
     try:
         return asyncio.run(run_local(load({"data": data}), words, view))
-    except SettingsError as error:
+    except (SettingsError, StartError, CygniError) as error:
         return _fail(str(error))
 
 
@@ -201,6 +205,7 @@ PROGRAMS: dict[str, Program] = {
     "backup": _stateful("cygni.backup.programs", "make"),
     "backup:verify": _stateful("cygni.backup.programs", "check"),
     "restore": _stateful("cygni.backup.programs", "bring_back"),
+    "db:move": _stateful("cygni.moving", "run"),
     "docs:write": _docs(write=True),
     "docs:check": _docs(write=False),
 }

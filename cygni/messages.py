@@ -291,6 +291,34 @@ def restore_unfinished(data: str) -> str:
     )
 
 
+def database_moved(file: str) -> str:
+    """`cygni db:move` was run, and the setting forgotten."""
+    return f"{file} was moved to PostgreSQL. Set CYGNI_DATABASE_URL to where it is now."
+
+
+def database_missing(file: str) -> str:
+    """A new database would know none of the repositories that are there."""
+    return (
+        f"{file} is missing, but its repositories are there. Put it back, or move the state directory away and "
+        "restore a backup: cygni restore DIR (docs/backup.md). Nothing was changed."
+    )
+
+
+def nothing_to_move() -> str:
+    """Only SQLite is moved."""
+    return "CYGNI_DATABASE_URL names PostgreSQL already. db:move moves the SQLite database of CYGNI_DATA."
+
+
+def stop_first(data: str) -> str:
+    """A move is for a database at rest."""
+    return f"A server is running on {data}. Stop it first: systemctl stop cygni"
+
+
+def moved(file: str) -> str:
+    """The last line of a move."""
+    return f"Moved. Set CYGNI_DATABASE_URL to the new database, then start the server. The old one is {file}.moved."
+
+
 def already_serving(data: str) -> str:
     """Two servers on one state directory."""
     return f"Another server already uses {data}. Stop it first, or set CYGNI_DATA to another directory."
