@@ -6,6 +6,7 @@ May import: cygni's use cases, cygni.jobs, cygni.logs, cygni.store, cygni.domain
 from cygni.commands import (
     access,
     apps,
+    backups,
     builds,
     config,
     config_files,
@@ -36,6 +37,7 @@ __all__ = [
     "Registry",
     "access",
     "apps",
+    "backups",
     "builds",
     "config",
     "config_files",

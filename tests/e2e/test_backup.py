@@ -71,3 +71,43 @@ def test_apps_config_and_releases_are_back_after_the_state_was_destroyed(
     shop.commit({"cygni-memory.json": "{}"})
     assert "Released v5" in memory.push(shop, "shop").stderr
     assert list(memory.data.glob(".*")) == []
+
+
+def test_what_cannot_be_done_is_said_with_an_exit_code(memory: Server, tmp_path: Path) -> None:
+    shelf = str(tmp_path / "shelf")
+    memory.cygni("backup", shelf)
+    assert "whole, made" in memory.cygni("backup:verify", shelf).stdout
+    refused = memory.cygni("restore", shelf, check=False)
+    assert (refused.returncode, "is in use by a running server" in refused.stderr) == (1, True)
+    refused = memory.cygni("db:move", "postgresql://x@/y?host=/nowhere", check=False)
+    assert (refused.returncode, "Stop it first" in refused.stderr) == (1, True)
+    memory.settings["CYGNI_BACKUP_PASSPHRASE"] = "wrong"
+    refused = memory.cygni("backup:verify", shelf, check=False)
+    assert (refused.returncode, "is not the passphrase" in refused.stderr) == (1, True)
+    del memory.settings["CYGNI_BACKUP_PASSPHRASE"]
+    refused = memory.cygni("backup", shelf, check=False)
+    assert (refused.returncode, "CYGNI_BACKUP_PASSPHRASE is not set" in refused.stderr) == (1, True)
+    assert "runs on the server's own shell" in memory.ssh("backup", check=False).stderr
+
+
+@pytest.mark.docker
+def test_images_are_built_again_on_an_engine_that_has_none(
+    own_server: Server, repository: Make, tmp_path: Path
+) -> None:
+    own_server.settings["CYGNI_BACKUP_PASSPHRASE"] = PASSPHRASE
+    work = repository(app())
+    own_server.push(work, "shop")
+    own_server.ssh("config:set", "-a", "shop", "COLOUR=blue")
+    before = releases(own_server, "shop")
+    own_server.cygni("backup", str(tmp_path / "shelf"))
+    own_server.stop()
+    own_server.clean_engine()
+    shutil.rmtree(own_server.data)
+    own_server.cygni("restore", str(tmp_path / "shelf"))
+    own_server.start()
+    eventually(lambda: own_server.get("shop") == (200, "one v2"), limit=150)
+    assert releases(own_server, "shop") == before
+    assert own_server.ssh("config:get", "-a", "shop", "COLOUR").stdout == "blue\n"
+    logged = own_server.ssh("logs", "-a", "shop", "-n", "1000").stdout
+    assert "The image of v2 is missing; building it again" in logged
+    assert "could not be started" not in logged
