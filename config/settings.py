@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -41,6 +41,13 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         description="postgresql://USER:PASSWORD@HOST/NAME; SQLite in the state directory unless set.",
+    )
+    backup_dir: Path | None = Field(
+        default=None,
+        description="Where `cygni backup` writes unless told otherwise.",
+    )
+    backup_passphrase: SecretStr | None = Field(
+        default=None, description="Encrypts backups; keep it where it outlives this machine."
     )
     router_workers: int | None = Field(
         default=None, ge=1, le=64, description="Router processes; one a core unless set."
@@ -85,6 +92,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_paths(cls, value: Any) -> Any:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
+
+    @property
+    def store_url(self) -> str:
+        """The database: what was set, or SQLite in the state directory."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.data / 'cygni.db'}"
 
     @property
     def router_socket(self) -> Path:

@@ -1,7 +1,6 @@
 """The composition root: the only place that builds adapters and wires them, and the life of `cygni serve`."""
 
 import asyncio
-import fcntl
 import json
 import os
 import signal
@@ -43,6 +42,7 @@ from cygni.permissions import Permissions
 from cygni.pipeline import Pipeline
 from cygni.ports_file import port_file
 from cygni.pushes import Pushes
+from cygni.rebuilds import Rebuilds
 from cygni.recovery import recover
 from cygni.releases import Releases
 from cygni.reports import Reports
@@ -52,6 +52,8 @@ from cygni.routing import RouterProcess, RouterRoutes, collect_access_lines
 from cygni.services import Services
 from cygni.slots import PushSlots
 from cygni.sources import Sources
+from cygni.start import StartError, check_database, check_state
+from cygni.state_lock import HeldError, held
 from cygni.store import Store
 from cygni.teardown import Teardown
 from cygni.transports import LocalCommands, SshCommands
@@ -72,10 +74,6 @@ STOP_GRACE = 10.0
 log = structlog.get_logger()
 
 
-class StartError(Exception):
-    """The server cannot start; the text says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Platform:
     """Everything that lives as long as the server, built but not started."""
@@ -87,6 +85,7 @@ class Platform:
     routes: RouterRoutes
     router_client: RouterClient
     reconciler: Reconciler
+    rebuilds: Rebuilds
     collection: LogCollection
     housekeeping: Housekeeping
     ssh: GitServer
@@ -101,7 +100,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     collection.follow(backend.engine)
     deployment = _make_deployment(settings, state, backend.engine, stack)
     sources = Sources(settings, state.store, state.repositories)
-    worker, releases = _make_work(settings, state, sources, backend, deployment)
+    worker, releases, rebuilds = _make_work(settings, state, sources, backend, deployment)
     operations = Operations(state.store, worker, state.build_logs)
     builds = Builds(state.store, worker, state.build_logs)
     permissions = Permissions(state.store)
@@ -138,6 +137,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
         routes=deployment.routes,
         router_client=deployment.client,
         reconciler=deployment.reconciler,
+        rebuilds=rebuilds,
         collection=collection,
         housekeeping=housekeeping,
         ssh=GitServer(_ssh_options(settings), Keys(state.store), pushes, commands),
@@ -168,8 +168,8 @@ async def _open_state(settings: Settings, stack: AsyncExitStack) -> State:
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    url = settings.database_url or f"sqlite+aiosqlite:///{settings.data / 'cygni.db'}"
-    store = await Store.open(url, settings.data / "secret.key")
+    check_state(settings)
+    store = await Store.open(settings.store_url, settings.data / "secret.key")
     stack.push_async_callback(store.close)
     return store
 
@@ -244,6 +244,8 @@ class Deployment:
     retirements: Retirements
     rollout: Rollout
     reconciler: Reconciler
+    missing: set[str]
+    """Apps whose live image is being built again."""
 
 
 def _make_deployment(settings: Settings, state: State, engine: Engine, stack: AsyncExitStack) -> Deployment:
@@ -254,18 +256,19 @@ def _make_deployment(settings: Settings, state: State, engine: Engine, stack: As
     report = Reports(state.logs)
     retirements = Retirements(report)
     stack.push_async_callback(retirements.close)
-    desired = Desired(state.store, manifests, retirements.busy)
+    missing: set[str] = set()
+    desired = Desired(state.store, manifests, lambda app_id: app_id in missing or retirements.busy(app_id))
     table = RouteTable(engine, routes)
     rollout = Rollout(engine, table, Launcher(engine, table))
     reconciler = Reconciler(engine, table, desired, report)
     retirements.tell(reconciler.mark)
-    return Deployment(client, routes, manifests, report, retirements, rollout, reconciler)
+    return Deployment(client, routes, manifests, report, retirements, rollout, reconciler, missing)
 
 
 def _make_work(
     settings: Settings, state: State, sources: Sources, backend: Backend, deployment: Deployment
-) -> tuple[Worker, Releases]:
-    """Return the worker, which knows every kind of job, and the use cases of the deploy lane."""
+) -> tuple[Worker, Releases, Rebuilds]:
+    """Return the worker, which knows every kind of job, and the use cases of both lanes."""
     store = state.store
     images = Images(settings, state.identity, store, backend.stacks, backend.builder, backend.images)
     concurrency = {Lane.BUILD: settings.build_slots * 4, Lane.DEPLOY: DEPLOYS_AT_ONCE}
@@ -284,8 +287,11 @@ def _make_work(
     teardown = Teardown(
         store, worker, releases, deployment.routes, images, state.repositories, state.logs, state.build_logs
     )
-    worker.register(Handlers(store, state.build_logs, pipeline, releases, lane, teardown).kinds())
-    return worker, releases
+    rebuilds = Rebuilds(
+        store, sources, images, deployment.report, deployment.missing, deployment.reconciler.mark
+    )
+    worker.register(Handlers(store, state.build_logs, pipeline, releases, lane, teardown, rebuilds).kinds())
+    return worker, releases, rebuilds
 
 
 def _ssh_options(settings: Settings) -> GitServerOptions:
@@ -318,6 +324,7 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _only_server(settings.data):
+        await check_database(settings)
         async with AsyncExitStack() as stack:
             platform = await build(settings, stack)
             await _start(platform, stack)
@@ -347,6 +354,7 @@ async def _start(platform: Platform, stack: AsyncExitStack) -> None:
 async def start_work(platform: Platform, stack: AsyncExitStack) -> None:
     """Start everything behind the doors: what makes up for the last server's end, and what works from now on."""
     await recover(platform.services)
+    await platform.rebuilds.look()
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     running = [
         tasks.create_task(collect_access_lines(platform.router_client, platform.services.logs)),
@@ -378,10 +386,8 @@ def _write_ports(platform: Platform) -> None:
 
 @contextmanager
 def _only_server(data: Path) -> Iterator[None]:
-    """Hold the state directory; the kernel lets go of it when the process ends, however it ends."""
-    with (data / "serve.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StartError(messages.already_serving(str(data))) from None
-        yield
+    try:
+        with held(data):
+            yield
+    except HeldError:
+        raise StartError(messages.already_serving(str(data))) from None

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,9 @@ def _serve(words: Sequence[str]) -> int:
     """`cygni serve`: the control plane with its router child, in the foreground."""
     from config import SettingsError, load
     from config.logging import configure
-    from cygni.app import StartError, serve
+    from cygni.app import serve
+    from cygni.domain.errors import CygniError
+    from cygni.start import StartError
 
     if words:
         return _fail("Usage: cygni serve", 2)
@@ -46,7 +49,7 @@ def _serve(words: Sequence[str]) -> int:
         settings = load()
         configure(settings.log_level, settings.log_format)
         asyncio.run(serve(settings))
-    except (SettingsError, StartError) as error:
+    except (SettingsError, StartError, CygniError) as error:
         return _fail(str(error))
     return 0
 
@@ -95,6 +98,24 @@ def _docs(write: bool) -> Program:
         del words
         stale = check_or_write(Path.cwd(), write=write)
         return _fail("Stale: " + ", ".join(stale) + ". Run `cygni docs:write`.") if stale and not write else 0
+
+    return run
+
+
+def _stateful(module: str, name: str) -> Program:
+    """A program on the state directory, which needs no server."""
+
+    def run(words: Sequence[str]) -> int:
+        from config import SettingsError, load
+        from config.logging import configure
+        from cygni.domain.errors import CygniError
+
+        configure("error", "console")
+        try:
+            code: int = asyncio.run(getattr(import_module(module), name)(load(), words))
+        except (SettingsError, CygniError) as error:
+            return _fail(str(error))
+        return code
 
     return run
 
@@ -155,12 +176,14 @@ def _laptop(
 def _here(data: Path, words: Sequence[str], view: "View") -> int:
     from config import SettingsError, load
     from config.logging import configure
+    from cygni.domain.errors import CygniError
     from cygni.local import run_local
+    from cygni.start import StartError
 
     configure("error", "console")
     try:
         return asyncio.run(run_local(load({"data": data}), words, view))
-    except SettingsError as error:
+    except (SettingsError, StartError, CygniError) as error:
         return _fail(str(error))
 
 
@@ -179,6 +202,10 @@ PROGRAMS: dict[str, Program] = {
     "stack:build": _stack_build,
     "build:explain": _build_explain,
     "completion": _completion,
+    "backup": _stateful("cygni.backup.programs", "make"),
+    "backup:verify": _stateful("cygni.backup.programs", "check"),
+    "restore": _stateful("cygni.backup.programs", "bring_back"),
+    "db:move": _stateful("cygni.moving", "run"),
     "docs:write": _docs(write=True),
     "docs:check": _docs(write=False),
 }

@@ -16,6 +16,7 @@ from cygni.logs import BuildLogs
 from cygni.operations import CONFIG, DESTROY, RESTART, ROLLBACK, SCALE
 from cygni.output import Narrator
 from cygni.pipeline import Pipeline
+from cygni.rebuilds import REBUILD, Rebuilds
 from cygni.releases import Releases
 from cygni.store import Store
 from cygni.teardown import Teardown
@@ -37,6 +38,7 @@ class Handlers:
         releases: Releases,
         deploy_lane: DeployLane,
         teardown: Teardown,
+        rebuilds: Rebuilds,
     ) -> None:
         self._store = store
         self._build_logs = build_logs
@@ -44,6 +46,7 @@ class Handlers:
         self._releases = releases
         self._deploy_lane = deploy_lane
         self._teardown = teardown
+        self._rebuilds = rebuilds
 
     def kinds(self) -> dict[str, JobKind]:
         """Every job kind. A push that a crash interrupted is pushed again by its owner; what was acknowledged
@@ -56,6 +59,7 @@ class Handlers:
             SCALE: JobKind(self._operation(self._releases.scale), abandoned="requeue"),
             RESTART: JobKind(self._operation(self._releases.restart), abandoned="requeue"),
             ROLLBACK: JobKind(self._operation(self._releases.roll_back), abandoned="requeue"),
+            REBUILD: JobKind(self._operation(self._rebuilds.rebuild), abandoned="requeue"),
             DESTROY: JobKind(self._operation(self._teardown.destroy), abandoned="requeue"),
         }
 

@@ -205,6 +205,16 @@ def image_gone(version: int) -> str:
     return f"The image of v{version} is no longer on this server. Push its commit again instead."
 
 
+def commit_gone(release: Release) -> str:
+    """A missing image cannot be built again, because its push was cut off after the swap."""
+    return f"The image of v{release.version} is missing, and so is its commit {release.commit[:7]}: push that commit again."
+
+
+def rebuild_failed(release: Release, why: str) -> str:
+    """A missing image could not be built again; a line in the app's log."""
+    return f"The image of v{release.version} is missing and could not be built again: {why} Push again, or restart the server."
+
+
 def cannot_roll_back(version: int) -> str:
     """The target never ran."""
     return f"v{version} never went live, so there is nothing to go back to. Choose a release marked retired."
@@ -272,6 +282,41 @@ def needs_running_server(data: str) -> str:
 def engine_not_here(engine: str) -> str:
     """CYGNI_ENGINE names an adapter that this version does not have."""
     return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker or memory."
+
+
+def restore_unfinished(data: str) -> str:
+    """A server must not make a new state where half of another one is."""
+    return (
+        f"A restore into {data} was interrupted. Run `cygni restore` with the same backup again: it goes on."
+    )
+
+
+def database_moved(file: str) -> str:
+    """`cygni db:move` was run, and the setting forgotten."""
+    return f"{file} was moved to PostgreSQL. Set CYGNI_DATABASE_URL to where it is now."
+
+
+def database_missing(file: str) -> str:
+    """A new database would know none of the repositories that are there."""
+    return (
+        f"{file} is missing, but its repositories are there. Put it back, or move the state directory away and "
+        "restore a backup: cygni restore DIR (docs/backup.md). Nothing was changed."
+    )
+
+
+def nothing_to_move() -> str:
+    """Only SQLite is moved."""
+    return "CYGNI_DATABASE_URL names PostgreSQL already. db:move moves the SQLite database of CYGNI_DATA."
+
+
+def stop_first(data: str) -> str:
+    """A move is for a database at rest."""
+    return f"A server is running on {data}. Stop it first: systemctl stop cygni"
+
+
+def moved(file: str) -> str:
+    """The last line of a move."""
+    return f"Moved. Set CYGNI_DATABASE_URL to the new database, then start the server. The old one is {file}.moved."
 
 
 def already_serving(data: str) -> str:

@@ -6,6 +6,7 @@ May import: cygni's use cases, cygni.jobs, cygni.logs, cygni.store, cygni.domain
 from cygni.commands import (
     access,
     apps,
+    backups,
     builds,
     certs,
     config,
@@ -37,6 +38,7 @@ __all__ = [
     "Registry",
     "access",
     "apps",
+    "backups",
     "builds",
     "certs",
     "config",

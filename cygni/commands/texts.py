@@ -88,6 +88,11 @@ def on_a_laptop(command: str) -> str:
     return f"`{command}` works on your files, so it runs on your laptop: install cygni there and run `cygni {command}`."
 
 
+def on_the_servers_shell(command: str, data: object) -> str:
+    """A command that reads or writes the state directory itself."""
+    return f"`{command}` runs on the server's own shell: CYGNI_DATA={data} cygni {command} …"
+
+
 def no_such_shell(shell: str, known: Sequence[str]) -> str:
     """Completion for a shell that is not known."""
     return f"There is no completion for {shell}. Known shells: {', '.join(known)}."

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, update
 from sqlmodel import Session, col, func, select
 
 from cygni.domain.errors import ConflictError, NotFoundError
@@ -103,6 +103,11 @@ class Releases:
         """
         await self._database.write(_fail, release_id, why)
 
+    async def replace_image(self, app_id: str, old: str, new: str) -> None:
+        """Give an image that was lost and built again from the same source its new id, wherever the old one is."""
+        if old != new:
+            await self._database.write(_replace_image, app_id, old, new)
+
     async def kept_images(self, keep: int) -> set[str]:
         """Return the images that must not be collected, of all apps.
 
@@ -178,6 +183,13 @@ def _fail(session: Session, release_id: str, why: str) -> None:
         raise ConflictError(f"v{row.version} is {row.status} and cannot fail any more.")
     if row.status == ReleaseStatus.PENDING:
         row.status, row.failure = ReleaseStatus.FAILED.value, why
+
+
+def _replace_image(session: Session, app_id: str, old: str, new: str) -> None:
+    rows.lock_app(session, app_id)
+    for table in (ReleaseRow, BuildRow):
+        same = (col(table.app_id) == app_id) & (col(table.image) == old)
+        session.exec(update(table).where(same).values(image=new))
 
 
 def _kept_images(session: Session, keep: int) -> set[str]:

@@ -284,7 +284,7 @@ async def reception(
         pipeline.may_end.set()
         worker = Worker(store, {}, owner="me", concurrency={Lane.BUILD: 4, Lane.DEPLOY: 4})
         nothing, steered = AsyncMock(), cast("Any", pipeline)  # no engine: no images to tidy, nothing to run
-        handlers = Handlers(store, build_logs, steered, nothing, DeployLane(store, worker), nothing)
+        handlers = Handlers(store, build_logs, steered, nothing, DeployLane(store, worker), nothing, nothing)
         worker.register(handlers.kinds())
         operations, builds = Operations(store, worker, build_logs), Builds(store, worker, build_logs)
         permissions, disk = Permissions(store), Disk(chosen.data, chosen.disk_reserve)
