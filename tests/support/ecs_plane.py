@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import RLock
 from typing import Any
@@ -123,6 +123,8 @@ class Plane:
         self.calls: Counter[str] = Counter()
         self.services: dict[str, PlaneService] = {}
         self.tasks: dict[str, PlaneTask] = {}
+        self.wanted: list[int] = []
+        """What UpdateService asked for, in order."""
         self.capacity = True
         self.start_after = 0.0
         self.replace_after = 3.0
@@ -139,15 +141,15 @@ class Plane:
         self._patch = pytest.MonkeyPatch()
         self._with_queue = queue
         self.queue_url: str | None = None
-        self._session: Any = None
+        self.session: Any = None
 
     def open(self) -> None:
         self._aws.start()
-        self._session = boto3.Session(region_name=REGION)
-        self._session.client("ecs").create_cluster(clusterName=CLUSTER)
-        self._session.client("logs").create_log_group(logGroupName=GROUP)
+        self.session = boto3.Session(region_name=REGION)
+        self.session.client("ecs").create_cluster(clusterName=CLUSTER)
+        self.session.client("logs").create_log_group(logGroupName=GROUP)
         if self._with_queue:
-            self.queue_url = self._session.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
+            self.queue_url = self.session.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
         for operation in TAKEN_OVER:
             self._patch.setattr(EC2ContainerServiceResponse, operation, self._handler(operation))
 
@@ -158,16 +160,22 @@ class Plane:
         self._patch.undo()
         self._aws.stop()
 
-    def engine(self, server: str = "server", **values: Any) -> EcsEngine:
+    def engine(self, aws: Aws | None = None, **values: Any) -> EcsEngine:
         """What one control plane has of it."""
-        options = EcsOptions(**{**OPTIONS.__dict__, "queue_url": self.queue_url, **values})
-        return EcsEngine(options, server, aws=Aws(REGION, self._session))
+        options = replace(OPTIONS, **{"queue_url": self.queue_url, **values})
+        return EcsEngine(options, "server", aws=aws or Aws(REGION, self.session))
 
     def client(self, service: str) -> Any:
-        return self._session.client(service)
+        return self.session.client(service)
 
     def refuse(self, operation: str, code: str, message: str) -> None:
         self.refusals.append((operation, code, message))
+
+    def interrupt(self, service: str) -> None:
+        """Take the capacity of a service's task away, as Spot does."""
+        for task in self.tasks.values():
+            if task.service is not None and task.service.name == service and task.desired == "RUNNING":
+                self._stop(task, "SpotInterruption", "Your Spot Task was interrupted.")
 
     # The API
 
@@ -213,6 +221,7 @@ class Plane:
     def _update_service(self, get: Callable[[str], Any]) -> dict[str, Any]:
         found = self._active(get("service"))
         found.desired = get("desiredCount")
+        self.wanted.append(found.desired)
         self._schedule()
         return {"service": found.described()}
 
@@ -340,7 +349,7 @@ class Plane:
         self._over(task, by_itself=by_itself)
 
     async def _until_over(self, task: PlaneTask, container: Container) -> None:
-        told = asyncio.create_task(task.told_to_stop.wait())
+        told = asyncio.create_task(self._told(task))
         ended = asyncio.create_task(container.ended())
         try:
             await asyncio.wait([told, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -351,6 +360,10 @@ class Plane:
         finally:
             told.cancel()
             ended.cancel()
+
+    async def _told(self, task: PlaneTask) -> None:
+        """By its name, a task of the machine's: no death of a control plane ends it."""
+        await task.told_to_stop.wait()
 
     def _container(self, task: PlaneTask) -> Container | None:
         definition = _definition(task.definition)["containerDefinitions"][0]
@@ -388,7 +401,7 @@ class Plane:
     def _secrets(self, references: Any) -> dict[str, str]:
         """What the execution role would read."""
         values = {}
-        client = self._session.client("secretsmanager") if references else None
+        client = self.session.client("secretsmanager") if references else None
         for reference in references:
             arn, key, _, version = reference["valueFrom"].rsplit(":", 3)
             try:
