@@ -269,11 +269,6 @@ def needs_running_server(data: str) -> str:
     return f"No server runs on {data}, and this command needs it. Start it with `cygni serve`."
 
 
-def engine_not_here(engine: str) -> str:
-    """CYGNI_ENGINE names an adapter that this version does not have."""
-    return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker or memory."
-
-
 def already_serving(data: str) -> str:
     """Two servers on one state directory."""
     return f"Another server already uses {data}. Stop it first, or set CYGNI_DATA to another directory."

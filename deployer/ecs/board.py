@@ -233,9 +233,11 @@ class Board:
                     elif woken:
                         await self._describe(woken)
                 await self._park()
-            except EngineError as error:
-                log.warning("looking at ECS", error=str(error))
-                self._failure = self._failure[0] + 1, error
+            except Exception as error:
+                # Whatever it is: without an observer everybody would wait for ever.
+                known = error if isinstance(error, EngineError) else EngineError(f"looking at ECS: {error!r}")
+                log.warning("looking at ECS", error=str(error), exc_info=known is not error)
+                self._failure = self._failure[0] + 1, known
                 looked = everything = clock()
             self.beat()
 

@@ -171,6 +171,43 @@ class Plane:
     def refuse(self, operation: str, code: str, message: str) -> None:
         self.refusals.append((operation, code, message))
 
+    def running(self, name: str) -> bool:
+        """Whether a service, or a one-off by its id, has a task whose process runs."""
+        return any(
+            task.status in {"RUNNING", "DEACTIVATING"}
+            and name in {task.id, task.service.name if task.service else ""}
+            for task in self.tasks.values()
+        )
+
+    def secret(self, name: str) -> dict[str, str] | None:
+        """What is kept under this name; None for nothing, or for what is being deleted."""
+        client = self.session.client("secretsmanager")
+        try:
+            found: dict[str, str] = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+        except ClientError:
+            return None
+        return found
+
+    def fill(self, server: str, image: str, count: int) -> None:
+        """Have so many services with a task each, of records only, and as many of another server."""
+        for owner in (server, "other"):
+            for number in range(count):
+                values = {
+                    "server": owner,
+                    "app-id": "app-id",
+                    "app": "shop",
+                    "release": "1",
+                    "process": "worker",
+                }
+                values |= {"number": str(number), "generation": "0", "port": "5000"}
+                tags = [{"key": f"cygni.{key}", "value": value} for key, value in values.items()]
+                service = PlaneService(f"cygni-{owner}-shop-v1-worker-{number}-000000", image, 1, tags)
+                self.services[service.name] = service
+                task = PlaneTask(
+                    uuid4().hex, service, image, tags, status="RUNNING", started=datetime.now(UTC)
+                )
+                self.tasks[task.id] = task
+
     def interrupt(self, service: str) -> None:
         """Take the capacity of a service's task away, as Spot does."""
         for task in self.tasks.values():
