@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     engine: Literal["docker", "ecs", "memory"] = Field(
         default="docker", description="Where apps run; memory simulates them."
     )
-    ecs_region: str = Field(default="", description="AWS region of the apps, with CYGNI_ENGINE=ecs.")
+    ecs_region: str | None = Field(default=None, description="AWS region of the apps on ECS.")
     ecs_cluster: str = Field(default="cygni", description="ECS cluster of the apps.")
     ecs_subnets: tuple[str, ...] | None = Field(
         default=None, description="Ids of the subnets that tasks get addresses from (comma-separated)."
@@ -44,8 +44,8 @@ class Settings(BaseSettings):
         default=None,
         description="Ids of the tasks' security groups; they admit the routers (comma-separated).",
     )
-    ecs_execution_role: str = Field(
-        default="", description="ARN of the role that pulls images, reads config and writes logs."
+    ecs_execution_role: str | None = Field(
+        default=None, description="ARN of the role that pulls images, reads config and writes logs."
     )
     ecs_task_role: str | None = Field(
         default=None, description="ARN of the role that the apps' own code has; none unless set."

@@ -63,11 +63,11 @@ def _make_docker(settings: Settings, identity: str, leaving: Leaving) -> Engine:
 def _make_ecs(settings: Settings, identity: str, leaving: Leaving) -> Engine:
     """Images are built on the local engine and pushed from there."""
     options = EcsOptions(
-        region=settings.ecs_region,
+        region=settings.ecs_region or "",  # the settings refuse ECS without these
         cluster=settings.ecs_cluster,
         subnets=settings.ecs_subnets or (),
         security_groups=settings.ecs_security_groups or (),
-        execution_role=settings.ecs_execution_role,
+        execution_role=settings.ecs_execution_role or "",
         log_group=settings.ecs_log_group,
         task_role=settings.ecs_task_role,
         queue_url=settings.ecs_queue_url,

@@ -1,4 +1,4 @@
-"""Implements the Engine port on ECS: an instance is a service of one task. Decision record 10 says why."""
+"""Implements the Engine port on ECS: an instance is a service of one task. Decision record 18 says why."""
 
 import asyncio
 from collections import deque
@@ -118,11 +118,9 @@ class EcsEngine:
             made = await asyncio.gather(making, return_exceptions=True)
             for item in made:
                 if isinstance(item, Service):
-                    self._board.add(item)
-                    await asyncio.shield(self._discard(item))
+                    await asyncio.shield(self._discard(self._board.add(item)))
             raise
-        self._board.add(service)
-        return service
+        return self._board.add(service)
 
     async def _started(self, service: Service) -> Instance:
         try:
@@ -273,7 +271,7 @@ class EcsEngine:
     async def run_attached(self, manifest: Manifest, one_off: OneOff) -> tuple[Instance, Attachment]:
         """Refused: the data channel of ECS Exec is not spoken yet."""
         del manifest, one_off
-        raise NotOnEcsError("A run with a terminal is not there yet on ECS. Use `run:detached` and `logs`.")
+        raise NotOnEcsError("A run with a terminal is not there yet on ECS. Use `run -d` and `logs`.")
 
     async def execute(
         self,

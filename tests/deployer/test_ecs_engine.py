@@ -10,7 +10,7 @@ import pytest
 from deployer_world import eventually
 from ecs_plane import PACE, Plane
 
-from deployer.ecs import EcsEngine, SizeError
+from deployer.ecs import EcsEngine, EcsPace, SizeError
 from deployer.manifest import Manifest, Process, Resources
 from deployer.memory import Machine, Program
 from deployer.ports import EngineError, Instance, OneOff
@@ -180,6 +180,29 @@ async def test_a_secret_goes_with_the_last_instance_and_comes_back_with_the_next
     assert plane.secret("cygni/server/app-id/v1") == {"NAME": "new"}
 
 
+async def test_what_a_run_has_more_is_no_version_of_the_releases_secret(
+    plane: Plane, engine: EcsEngine
+) -> None:
+    await engine.start(manifest(), WORKER, 1)
+    more = manifest(env={"NAME": "value", "N": "7"})
+    made = await engine.run_detached(more, OneOff(1, ("work",)))
+    (birth,) = [item.birth for item in plane.machine.of("server") if item.birth.id == made.id]
+    assert birth.manifest.env == {"NAME": "value", "N": "7"}
+    assert plane.secrets() == {"cygni/server/app-id/v1": {"NAME": "value"}}
+    assert engine.aws.calls["put_secret_value"] == 0
+
+
+async def test_secrets_that_kills_left_are_swept(plane: Plane, engine: EcsEngine) -> None:
+    """A release phase that failed, and a run whose control plane died before its task had read its config."""
+    await engine.start(manifest(), WORKER, 1)
+    assert await engine.run(manifest(release=2), ("fail",), _nothing, PATIENCE) == 6
+    plane.client("secretsmanager").create_secret(Name="cygni/server/app-id/v1/run", SecretString="{}")
+    plane.client("secretsmanager").create_secret(Name="cygni/another/app-id/v9", SecretString="{}")
+    assert len(plane.secrets()) == 4
+    await engine.sweep()
+    assert plane.secrets().keys() == {"cygni/server/app-id/v1", "cygni/another/app-id/v9"}
+
+
 # One-offs
 
 
@@ -223,16 +246,16 @@ async def test_throttling_is_waited_out(plane: Plane, engine: EcsEngine) -> None
 
 
 async def test_looking_at_many_services_takes_batches(plane: Plane) -> None:
-    """What a successor asks at its start for 120 services of two servers, and then at each slow look."""
-    plane.fill("server", "image", 120)
-    engine = plane.engine(pace=replace(PACE, safety=60))
-    plane.calls.clear()
-    assert len(await engine.list()) == 120
+    """What a successor asks at its start for 500 services, and then at each slow look."""
+    plane.fill("server", "image", 500)
+    engine = plane.engine(pace=replace(PACE, safety=600))
+    assert len(await engine.list()) == 500
     first = dict(plane.calls)
-    assert first == {"list_services": 3, "describe_services": 12, "list_tasks": 4, "describe_tasks": 3}
+    assert first == {"list_services": 6, "describe_services": 50, "list_tasks": 7, "describe_tasks": 6}
     plane.calls.clear()
     await engine._board._look_at_everything()
-    assert dict(plane.calls) == {"list_services": 3, "list_tasks": 4, "describe_tasks": 2}
+    assert dict(plane.calls) == {"list_services": 6, "list_tasks": 7, "describe_tasks": 5}
+    print(f"{sum(plane.calls.values()) * 60 / EcsPace().safety:g} calls a minute for 500 services")
     await engine.close()
 
 

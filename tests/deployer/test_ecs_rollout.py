@@ -115,7 +115,8 @@ async def test_a_crash_is_started_again_by_us_and_told(world: EcsWorld) -> None:
     async with world.reconciling() as control:
         await eventually(lambda: control.life.log.count("list done") >= 2, PATIENCE)
         world.machine.crash(crashed, 3)
-        await eventually(lambda: control.reports and world.converged(), PATIENCE)
+        await eventually(lambda: "restart web.1 done" in control.life.log, PATIENCE)
+        await eventually(world.converged, PATIENCE)
         found = {item.id: item for item in await control.engine.list(APP)}[crashed]
     assert control.reports == ["web.1 exited with status 3; restarting"]
     assert (found.restarts, found.last_exit.code if found.last_exit else None) == (1, 3)

@@ -142,14 +142,18 @@ class Plane:
         self._with_queue = queue
         self.queue_url: str | None = None
         self.session: Any = None
+        self._clients: dict[str, Any] = {}
 
     def open(self) -> None:
         self._aws.start()
         self.session = boto3.Session(region_name=REGION)
-        self.session.client("ecs").create_cluster(clusterName=CLUSTER)
-        self.session.client("logs").create_log_group(logGroupName=GROUP)
+        # Here and not later: a session, unlike its clients, is not for several threads at a time.
+        for service in ("ecs", "logs", "sqs", "secretsmanager"):
+            self._clients[service] = self.session.client(service)
+        self.client("ecs").create_cluster(clusterName=CLUSTER)
+        self.client("logs").create_log_group(logGroupName=GROUP)
         if self._with_queue:
-            self.queue_url = self.session.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
+            self.queue_url = self.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
         for operation in TAKEN_OVER:
             self._patch.setattr(EC2ContainerServiceResponse, operation, self._handler(operation))
 
@@ -166,7 +170,7 @@ class Plane:
         return EcsEngine(options, "server", aws=aws or Aws(REGION, self.session))
 
     def client(self, service: str) -> Any:
-        return self.session.client(service)
+        return self._clients[service]
 
     def refuse(self, operation: str, code: str, message: str) -> None:
         self.refusals.append((operation, code, message))
@@ -181,17 +185,22 @@ class Plane:
 
     def secret(self, name: str) -> dict[str, str] | None:
         """What is kept under this name; None for nothing, or for what is being deleted."""
-        client = self.session.client("secretsmanager")
+        client = self.client("secretsmanager")
         try:
             found: dict[str, str] = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
         except ClientError:
             return None
         return found
 
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """Everything that is kept, by name."""
+        names = [item["Name"] for item in self.client("secretsmanager").list_secrets()["SecretList"]]
+        return {name: found for name in names if (found := self.secret(name)) is not None}
+
     def fill(self, server: str, image: str, count: int) -> None:
-        """Have so many services with a task each, of records only, and as many of another server."""
-        for owner in (server, "other"):
-            for number in range(count):
+        """Have so many services with a task each, of records only, and a few of another server."""
+        for owner, theirs in ((server, count), ("other", 20)):
+            for number in range(theirs):
                 values = {
                     "server": owner,
                     "app-id": "app-id",
@@ -438,7 +447,7 @@ class Plane:
     def _secrets(self, references: Any) -> dict[str, str]:
         """What the execution role would read."""
         values = {}
-        client = self.session.client("secretsmanager") if references else None
+        client = self.client("secretsmanager")
         for reference in references:
             arn, key, _, version = reference["valueFrom"].rsplit(":", 3)
             try:
