@@ -61,6 +61,27 @@ class OneOffs:
             TimeoutError: it ran for longer than `timeout` seconds and was stopped.
             EngineError: it could not be started or followed, or somebody stopped it.
         """
+        code = None
+        try:
+            code = await self._run(manifest, command, output, timeout)
+        finally:
+            if code != 0:
+                await asyncio.shield(self._forget_config(manifest))
+        return code
+
+    async def _forget_config(self, manifest: Manifest) -> None:
+        """A release whose command failed gets no instances, and its secret would stay until the next sweep."""
+        services = self._board.of(manifest.app_id)
+        if any(item.identity.release == manifest.release for item in services):
+            return
+        try:
+            await self._secrets.release_gone(manifest.app_id, manifest.release)
+        except EngineError as error:
+            log.warning("a secret stayed", app=manifest.app, release=manifest.release, error=str(error))
+
+    async def _run(
+        self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
+    ) -> int:
         made = await self._start(manifest, RELEASE_PROCESS, 1, command, Resources(), "release-phase")
         try:
             async with asyncio.timeout(timeout):

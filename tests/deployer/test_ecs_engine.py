@@ -20,6 +20,7 @@ WORKER = Process("worker", ("work",), 9)
 PROGRAMS = {
     "work": Program(),
     "talk": Program(lines=("one", "two", "three")),
+    "done": Program(exit_after=0),
     "fail": Program(lines=("sorry",), exit_after=0, exit_code=6),
 }
 
@@ -192,10 +193,19 @@ async def test_what_a_run_has_more_is_no_version_of_the_releases_secret(
     assert engine.aws.calls["put_secret_value"] == 0
 
 
+async def test_a_release_command_that_fails_leaves_no_secret_and_one_that_succeeds_leaves_it(
+    plane: Plane, engine: EcsEngine
+) -> None:
+    assert await engine.run(manifest(), ("fail",), _nothing, PATIENCE) == 6
+    assert plane.secrets() == {}
+    assert await engine.run(manifest(), ("done",), _nothing, PATIENCE) == 0
+    assert plane.secrets() == {"cygni/server/app-id/v1": {"NAME": "value"}}
+
+
 async def test_secrets_that_kills_left_are_swept(plane: Plane, engine: EcsEngine) -> None:
-    """A release phase that failed, and a run whose control plane died before its task had read its config."""
+    """A release that never got an instance, and a run whose control plane died before its task had started."""
     await engine.start(manifest(), WORKER, 1)
-    assert await engine.run(manifest(release=2), ("fail",), _nothing, PATIENCE) == 6
+    plane.client("secretsmanager").create_secret(Name="cygni/server/app-id/v2", SecretString="{}")
     plane.client("secretsmanager").create_secret(Name="cygni/server/app-id/v1/run", SecretString="{}")
     plane.client("secretsmanager").create_secret(Name="cygni/another/app-id/v9", SecretString="{}")
     assert len(plane.secrets()) == 4
