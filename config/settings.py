@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -34,6 +34,30 @@ class Settings(BaseSettings):
     https_port: int | None = Field(default=None, ge=0, le=65535, description="HTTPS port; off unless set.")
     engine: Literal["docker", "ecs", "memory"] = Field(
         default="docker", description="Where apps run; memory simulates them."
+    )
+    ecs_region: str | None = Field(default=None, description="AWS region of the apps on ECS.")
+    ecs_cluster: str = Field(default="cygni", description="ECS cluster of the apps.")
+    ecs_subnets: tuple[str, ...] | None = Field(
+        default=None, description="Ids of the subnets that tasks get addresses from (comma-separated)."
+    )
+    ecs_security_groups: tuple[str, ...] | None = Field(
+        default=None,
+        description="Ids of the tasks' security groups; they admit the routers (comma-separated).",
+    )
+    ecs_execution_role: str | None = Field(
+        default=None, description="ARN of the role that pulls images, reads config and writes logs."
+    )
+    ecs_task_role: str | None = Field(
+        default=None, description="ARN of the role that the apps' own code has; none unless set."
+    )
+    ecs_log_group: str = Field(default="/cygni/apps", description="CloudWatch log group of all apps.")
+    ecs_queue_url: str | None = Field(
+        default=None, description="SQS queue of the cluster's task events; slower polls alone unless set."
+    )
+    ecs_public_addresses: bool = Field(default=True, description="Whether tasks get public addresses.")
+    ecs_spot: bool = Field(default=False, description="Run on Fargate Spot.")
+    ecs_architecture: Literal["X86_64", "ARM64"] = Field(
+        default="X86_64", description="Processor of the tasks; images must be built for it."
     )
     docker_socket: Path = Field(
         default=Path("/var/run/docker.sock"), description="Unix socket of the Docker engine."
@@ -93,6 +117,21 @@ class Settings(BaseSettings):
     def _split_paths(cls, value: Any) -> Any:
         return tuple(part for part in value.split(":") if part) if isinstance(value, str) else value
 
+    @field_validator("ecs_subnets", "ecs_security_groups", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @model_validator(mode="after")
+    def _complete_for_ecs(self) -> Self:
+        needed = ("ecs_region", "ecs_subnets", "ecs_security_groups", "ecs_execution_role")
+        missing = [f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in needed if not getattr(self, name)]
+        if self.engine == "ecs" and missing:
+            raise ValueError(f"{ENVIRONMENT_PREFIX}ENGINE=ecs needs {', '.join(missing)}")
+        return self
+
     @property
     def store_url(self) -> str:
         """The database: what was set, or SQLite in the state directory."""
@@ -139,4 +178,6 @@ def load(overrides: Mapping[str, Any] | None = None) -> Settings:
 
 def _describe(item: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"])
+    if not name:
+        return str(item["ctx"]["error"])
     return f"{ENVIRONMENT_PREFIX}{name.upper()}: {item['msg']}"

@@ -12,15 +12,10 @@ from uuid import uuid4
 
 import structlog
 
-from buildpacks.buildkit.engine import BuildKitBuilder
-from buildpacks.memory import PROGRAM_FILE, MemoryBuilder, MemoryImages, NoStacks
-from buildpacks.ports import BaseImages, ImageBuilder, ImageStore
-from buildpacks.stacks.stack import Stacks
-from buildpacks.stacks.suites import Suites
 from config import Settings
-from config.certificates import extra_certificates
 from config.service import ServiceManager, inherited
 from cygni import messages
+from cygni.backends import Backend, make_backend
 from cygni.builds import Builds
 from cygni.certificates import Certificates
 from cygni.collecting import LogCollection
@@ -57,10 +52,8 @@ from cygni.state_lock import HeldError, held
 from cygni.store import Store
 from cygni.teardown import Teardown
 from cygni.transports import LocalCommands, SshCommands
-from deployer.docker import DockerEngine
 from deployer.launch import Launcher
-from deployer.memory import Machine, MemoryEngine, Program, ProgramError, Programs, parse
-from deployer.ports import Engine, EngineError, Leaving
+from deployer.ports import Engine
 from deployer.reconcile import Reconciler
 from deployer.rollout import Rollout
 from deployer.routetable import RouteTable
@@ -69,6 +62,11 @@ from gitserver.server import GitServer
 from router.client import RouterClient
 
 DEPLOYS_AT_ONCE = 4
+STARTS_AT_ONCE = {
+    "docker": 4,
+    "memory": 4,
+    "ecs": 100,
+}  # a start on ECS costs this machine nothing but patience
 STOP_GRACE = 10.0
 
 log = structlog.get_logger()
@@ -96,7 +94,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Platform:
     """Make every part and hand each what it needs; `stack` closes them in reverse."""
     state = await _open_state(settings, stack)
     collection = LogCollection(state.logs)
-    backend = await _make_backend(settings, state.identity, collection.last_lines, stack)
+    backend = await make_backend(settings, state.identity, collection.last_lines, stack)
     collection.follow(backend.engine)
     deployment = _make_deployment(settings, state, backend.engine, stack)
     sources = Sources(settings, state.store, state.repositories)
@@ -174,65 +172,6 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> Store:
     return store
 
 
-def make_stacks(settings: Settings) -> Suites:
-    """The base images of the server's engine."""
-    lock = settings.data / "stack.lock"
-    certificates = extra_certificates(settings)
-    return Suites(lambda suite: Stacks(settings.docker_socket, certificates, lock_file=lock, suite=suite))
-
-
-@dataclass(frozen=True)
-class Backend:
-    """Where images are made and run: what `CYGNI_ENGINE` chooses."""
-
-    engine: Engine
-    builder: ImageBuilder
-    images: ImageStore
-    stacks: BaseImages
-
-
-async def _make_backend(
-    settings: Settings, identity: str, leaving: Leaving, stack: AsyncExitStack
-) -> Backend:
-    if settings.engine == "docker":
-        engine = DockerEngine(
-            settings.docker_socket,
-            identity,
-            settings.network,
-            leaving=leaving,
-            cgroup_parent=settings.cgroup_parent,
-        )
-        stack.push_async_callback(engine.close)
-        builder = BuildKitBuilder(settings.docker_socket, slots=settings.build_slots)
-        stack.push_async_callback(builder.close)
-        stacks = await stack.enter_async_context(make_stacks(settings))
-        return Backend(engine, builder, builder.images, stacks)
-    if settings.engine == "memory":
-        images = MemoryImages(settings.data / "memory-images.json")
-        machine = Machine(programs_of(images))
-        stack.callback(machine.close)
-        return Backend(
-            MemoryEngine(machine, identity, leaving=leaving), MemoryBuilder(images), images, NoStacks()
-        )
-    raise StartError(messages.engine_not_here(settings.engine))
-
-
-def programs_of(images: MemoryImages) -> Programs:
-    """What recorded images do when they run: what their tree says, or the default."""
-
-    def program(image: str, command: tuple[str, ...]) -> Program | None:
-        del command
-        found = images.record(image)
-        if found is None:
-            return None
-        try:
-            return parse(found.program) if found.program else Program()
-        except ProgramError as error:
-            raise EngineError(f"{PROGRAM_FILE}: {error}") from error
-
-    return program
-
-
 @dataclass(frozen=True)
 class Deployment:
     """What moves running instances and routes."""
@@ -259,7 +198,7 @@ def _make_deployment(settings: Settings, state: State, engine: Engine, stack: As
     missing: set[str] = set()
     desired = Desired(state.store, manifests, lambda app_id: app_id in missing or retirements.busy(app_id))
     table = RouteTable(engine, routes)
-    rollout = Rollout(engine, table, Launcher(engine, table))
+    rollout = Rollout(engine, table, Launcher(engine, table, parallel=STARTS_AT_ONCE[settings.engine]))
     reconciler = Reconciler(engine, table, desired, report)
     retirements.tell(reconciler.mark)
     return Deployment(client, routes, manifests, report, retirements, rollout, reconciler, missing)

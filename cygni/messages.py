@@ -279,11 +279,6 @@ def needs_running_server(data: str) -> str:
     return f"No server runs on {data}, and this command needs it. Start it with `cygni serve`."
 
 
-def engine_not_here(engine: str) -> str:
-    """CYGNI_ENGINE names an adapter that this version does not have."""
-    return f"CYGNI_ENGINE={engine} is not part of this version yet. Use docker or memory."
-
-
 def restore_unfinished(data: str) -> str:
     """A server must not make a new state where half of another one is."""
     return (

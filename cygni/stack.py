@@ -7,7 +7,7 @@ from buildpacks.buildkit.client import EngineUnavailableError
 from buildpacks.plan import STACKS
 from buildpacks.stacks.stack import StackError
 from config import load
-from cygni.app import make_stacks
+from cygni.backends import make_stacks
 from cygni.output import PROBLEM
 
 

@@ -42,7 +42,7 @@ class Monitor:
     ) -> None:
         self.verdict = Verdict.PENDING
         self.last = ""
-        self._address = address
+        self.address = address
         self._health = health
         self._changed = changed
         self._pace = pace
@@ -85,7 +85,7 @@ class Monitor:
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311
 
     async def _look(self, limit: float) -> Probe:
-        seen = await probe(self._address, replace(self._health, probe_timeout=limit))
+        seen = await probe(self.address, replace(self._health, probe_timeout=limit))
         self.last = seen.text
         return seen
 

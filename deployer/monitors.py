@@ -22,8 +22,10 @@ class Monitors:
     ) -> None:
         """Watch these instances of the app and no others."""
         now = self._apps.setdefault(app_id, {})
-        ids = {item.id for item in routed}
-        await self._close([now.pop(gone) for gone in now.keys() - ids])
+        # Some engines start an ended instance again by themselves, at another address.
+        addresses = {item.id: item.address for item in routed}
+        gone = [found for found, monitor in now.items() if addresses.get(found) != monitor.address]
+        await self._close([now.pop(found) for found in gone])
         for item in routed:
             if item.id not in now and item.address is not None:
                 now[item.id] = Monitor(item.address, health, changed, self._pace, self._vigilance)

@@ -206,11 +206,16 @@ class Engine(Protocol):
     async def stop(self, instance: Instance, timeout: float) -> None:
         """SIGTERM, then SIGKILL after `timeout` seconds, then remove; gone already is fine.
 
-        Its address stays unused until `reclaim`.
+        Its address stays unused until `reclaim`, where the engine gives addresses out (ECS does not: there `$PORT`,
+        which differs from app to app, keeps strangers apart). Where the platform takes the time between the signals
+        from what was started (ECS), it is that process's own stop timeout.
         """
 
     async def restart(self, instance: Instance, timeout: float = 30.0) -> Instance:
-        """Start an instance again, at the same address; one that still runs is stopped first.
+        """Start an instance again; one that still runs is stopped first.
+
+        Its id stays, and its address where the engine gives addresses out. An engine may do the same by itself
+        when an instance has ended (ECS: lost machines, and crashes that nobody was there to see).
 
         Raises:
             EngineError: it is gone, or it is being stopped for good.

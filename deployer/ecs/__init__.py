@@ -7,5 +7,6 @@ from deployer.ecs.aws import Aws
 from deployer.ecs.engine import EcsEngine
 from deployer.ecs.errors import NotOnEcsError, SizeError
 from deployer.ecs.options import EcsOptions, EcsPace
+from deployer.ecs.registry import Ecr
 
-__all__ = ["Aws", "EcsEngine", "EcsOptions", "EcsPace", "NotOnEcsError", "SizeError"]
+__all__ = ["Aws", "Ecr", "EcsEngine", "EcsOptions", "EcsPace", "NotOnEcsError", "SizeError"]

@@ -113,10 +113,11 @@ class Board:
         """An app's services, or all."""
         return [item for item in self.services.values() if app_id in {None, item.identity.app_id}]
 
-    def add(self, service: Service) -> None:
-        """Remember a service that was just made."""
-        self.services[service.name] = service
+    def add(self, service: Service) -> Service:
+        """Remember a service that was just made; a look may have met it already, and then that one counts."""
+        known = self.services.setdefault(service.name, service)
         self.beat()
+        return known
 
     def remove(self, name: str) -> None:
         """Forget a service that was deleted."""
@@ -233,9 +234,11 @@ class Board:
                     elif woken:
                         await self._describe(woken)
                 await self._park()
-            except EngineError as error:
-                log.warning("looking at ECS", error=str(error))
-                self._failure = self._failure[0] + 1, error
+            except Exception as error:
+                # Whatever it is: without an observer everybody would wait for ever.
+                known = error if isinstance(error, EngineError) else EngineError(f"looking at ECS: {error!r}")
+                log.warning("looking at ECS", error=str(error), exc_info=known is not error)
+                self._failure = self._failure[0] + 1, known
                 looked = everything = clock()
             self.beat()
 
@@ -271,9 +274,8 @@ class Board:
         for item in answer["services"]:
             identity = Identity.parse(from_tags(item.get("tags") or ()))
             if identity is not None and item.get("status") == "ACTIVE":
-                self.services[item["serviceName"]] = Service(
-                    item["serviceName"], identity, int(item["desiredCount"])
-                )
+                found = Service(item["serviceName"], identity, int(item["desiredCount"]))
+                self.services.setdefault(found.name, found)
 
     async def _look_at_tasks(self) -> None:
         """Two listings and the descriptions of what can still change, whatever the number of who waits."""

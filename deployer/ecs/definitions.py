@@ -4,12 +4,14 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from deployer.ecs.aws import Aws
 from deployer.ecs.errors import AwsError
 from deployer.ecs.options import EcsOptions
+from deployer.ecs.registry import Registry
 from deployer.ecs.secrets import Secret
 from deployer.ecs.sizes import size
 from deployer.ecs.tasks import NAME_LIMIT, as_tags, plain, prefix
@@ -99,10 +101,11 @@ class Definitions:
     registration a second to the whole account; they are made one at a time.
     """
 
-    def __init__(self, aws: Aws, server: str, options: EcsOptions) -> None:
+    def __init__(self, aws: Aws, server: str, options: EcsOptions, registry: Registry) -> None:
         self._aws = aws
         self._server = server
         self._options = options
+        self._registry = registry
         self._known: dict[str, str] = {}
         self._one_at_a_time = asyncio.Lock()
         self._next = 0.0
@@ -114,7 +117,11 @@ class Definitions:
             SizeError: Fargate has no such size.
             EngineError: AWS refused it.
         """
-        content = make(manifest, process, secret, self._options)
+        make(
+            manifest, process, secret, self._options
+        )  # a size that is not offered is told before a long push
+        image = await self._registry.publish(manifest.app, manifest.image)
+        content = make(replace(manifest, image=image), process, secret, self._options)
         words = f"{prefix(self._server)}{plain(manifest.app)}-{plain(process.type)}"
         family = f"{words[: NAME_LIMIT - 17]}-{fingerprint(content)}"
         if family not in self._known:

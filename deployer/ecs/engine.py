@@ -1,4 +1,4 @@
-"""Implements the Engine port on ECS: an instance is a service of one task. Decision record 10 says why."""
+"""Implements the Engine port on ECS: an instance is a service of one task. Decision record 18 says why."""
 
 import asyncio
 from collections import deque
@@ -15,6 +15,7 @@ from deployer.ecs.logs import Logs
 from deployer.ecs.oneoffs import OneOffs
 from deployer.ecs.options import EcsOptions
 from deployer.ecs.queue import Queue
+from deployer.ecs.registry import Published, Registry
 from deployer.ecs.secrets import Secrets
 from deployer.ecs.services import Services
 from deployer.ecs.tasks import Identity, Task, one_off
@@ -39,13 +40,19 @@ class EcsEngine:
     """Services of one server in one cluster. Those of other servers in the same cluster are never touched."""
 
     def __init__(
-        self, options: EcsOptions, server: str, *, leaving: Leaving | None = None, aws: Aws | None = None
+        self,
+        options: EcsOptions,
+        server: str,
+        *,
+        leaving: Leaving | None = None,
+        aws: Aws | None = None,
+        registry: Registry | None = None,
     ) -> None:
         self._options = options
         self._leaving = leaving or nobody
         self.aws = aws or Aws(options.region)
         self._board = Board(self.aws, server, options, self._park)
-        definitions = Definitions(self.aws, server, options)
+        definitions = Definitions(self.aws, server, options, registry or Published())
         secrets = Secrets(self.aws, server)
         self._logs = Logs(self.aws, options)
         self._services = Services(self.aws, server, options, definitions, secrets)
@@ -111,11 +118,9 @@ class EcsEngine:
             made = await asyncio.gather(making, return_exceptions=True)
             for item in made:
                 if isinstance(item, Service):
-                    self._board.add(item)
-                    await asyncio.shield(self._discard(item))
+                    await asyncio.shield(self._discard(self._board.add(item)))
             raise
-        self._board.add(service)
-        return service
+        return self._board.add(service)
 
     async def _started(self, service: Service) -> Instance:
         try:
@@ -266,7 +271,7 @@ class EcsEngine:
     async def run_attached(self, manifest: Manifest, one_off: OneOff) -> tuple[Instance, Attachment]:
         """Refused: the data channel of ECS Exec is not spoken yet."""
         del manifest, one_off
-        raise NotOnEcsError("A run with a terminal is not there yet on ECS. Use `run:detached` and `logs`.")
+        raise NotOnEcsError("A run with a terminal is not there yet on ECS. Use `run -d` and `logs`.")
 
     async def execute(
         self,
@@ -300,6 +305,7 @@ class EcsEngine:
         past = [task for task in service.history if task.ran]
         current = past.pop() if follow and past and not past[-1].ended else None
         found: deque[LogLine] = deque(maxlen=tail)
+        after = since
         for task in [*past, *([current] if current and tail is not None else [])]:
             async with aclosing(self._history(service, task, since, tail)) as lines:
                 async for line in lines:
@@ -307,10 +313,10 @@ class EcsEngine:
                         yield line
                     else:
                         found.append(line)
+                        after = line.at
         for line in found:
             yield line
         if current is not None:
-            after = found[-1].at if found else since
             async with aclosing(self._follow(service, current, after)) as lines:
                 async for line in lines:
                     yield line

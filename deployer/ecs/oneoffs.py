@@ -61,9 +61,29 @@ class OneOffs:
             TimeoutError: it ran for longer than `timeout` seconds and was stopped.
             EngineError: it could not be started or followed, or somebody stopped it.
         """
+        code = None
+        try:
+            code = await self._run(manifest, command, output, timeout)
+        finally:
+            if code != 0:
+                await asyncio.shield(self._forget_config(manifest))
+        return code
+
+    async def _forget_config(self, manifest: Manifest) -> None:
+        """A release whose command failed gets no instances, and its secret would stay until the next sweep."""
+        services = self._board.of(manifest.app_id)
+        if any(item.identity.release == manifest.release for item in services):
+            return
+        try:
+            await self._secrets.release_gone(manifest.app_id, manifest.release)
+        except EngineError as error:
+            log.warning("a secret stayed", app=manifest.app, release=manifest.release, error=str(error))
+
+    async def _run(
+        self, manifest: Manifest, command: tuple[str, ...], output: Announce, timeout: float
+    ) -> int:
         made = await self._start(manifest, RELEASE_PROCESS, 1, command, Resources(), "release-phase")
         try:
-            await self._running(made)
             async with asyncio.timeout(timeout):
                 async for line in self.lines(made.id, None, follow=True):
                     await output(line.text)
@@ -81,7 +101,6 @@ class OneOffs:
         made = await self._start(
             manifest, ONE_OFF_PROCESS, wanted.number, wanted.command, wanted.resources, "detached"
         )
-        await self._running(made)
         found = one_off(self._board.one_offs.get(made.id, made))
         assert found is not None, "its tags are ours"
         return found
@@ -99,7 +118,8 @@ class OneOffs:
             raise EngineError(f"A command on ECS has at most {OVERRIDES_LIMIT - 512} characters.")
         await self._board.ready()
         template = Process(process, (), 1, resources, stop_timeout=_DETACHED_STOP)
-        async with self._secrets.of(manifest) as secret:
+        config = self._secrets.for_one if kind == "detached" else self._secrets.of
+        async with config(manifest) as secret:
             definition = await self._definitions.ensure(manifest, template, secret)
             identity = Identity.of(manifest, process, number, 0)
             answer = await self._aws.call(
@@ -113,11 +133,13 @@ class OneOffs:
                 tags=as_tags(identity.tags(self._server) | {ONE_OFF: kind}),
                 **placement(self._options),
             )
-        if not answer["tasks"]:
-            raise EngineError(causes.refused(answer.get("failures") or ()))
-        made = read({"tags": as_tags(identity.tags(self._server) | {ONE_OFF: kind}), **answer["tasks"][0]})
-        self._own.add(made.id)
-        self._board.add_one_off(made)
+            if not answer["tasks"]:
+                raise EngineError(causes.refused(answer.get("failures") or ()))
+            tags = as_tags(identity.tags(self._server) | {ONE_OFF: kind})
+            made = read({"tags": tags, **answer["tasks"][0]})
+            self._own.add(made.id)
+            self._board.add_one_off(made)
+            await self._running(made)  # until then its config must be there
         return made
 
     async def _running(self, made: Task) -> None:
@@ -214,6 +236,10 @@ class OneOffs:
     async def sweep(self, app_id: str | None) -> None:
         """Stop all of an app, or (None) those whose control plane died, detached ones left out."""
         await self._board.ready()
+        if app_id is None:
+            await self._secrets.sweep(
+                {(item.identity.app_id, item.identity.release) for item in self._board.of()}
+            )
         for task in list(self._board.one_offs.values()):
             detached = task.tags.get(ONE_OFF) == "detached"
             if app_id is None and (detached or task.id in self._own):

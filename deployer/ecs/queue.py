@@ -47,8 +47,9 @@ class Queue:
         while True:
             try:
                 await self._once()
-            except EngineError as error:
-                log.warning("the queue of ECS events", error=str(error))
+            except Exception as error:
+                known = isinstance(error, EngineError)
+                log.warning("the queue of ECS events", error=str(error), exc_info=not known)
                 await asyncio.sleep(_PAUSE)
 
     async def _once(self) -> None:

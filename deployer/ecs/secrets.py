@@ -3,9 +3,10 @@
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from uuid import uuid4
 
 from deployer.ecs.aws import Aws
 from deployer.ecs.errors import AwsError
@@ -59,11 +60,35 @@ class Secrets:
             yield None
             return
         name = self._name(manifest.app_id, manifest.release)
-        self._in_use[name] += 1
-        try:
+        with self._used(name):
             async with self._locks[name]:
                 found = await self._ensure(name, manifest)
             yield found
+
+    @asynccontextmanager
+    async def for_one(self, manifest: Manifest) -> AsyncIterator[Secret | None]:
+        """The same for a task that may have more config than its release: then a secret of its own, until the end.
+
+        A further version of the release's secret would make AWS forget the one that running instances need.
+        """
+        name = self._name(manifest.app_id, manifest.release)
+        known = self._known.get(name)
+        if not manifest.env or (known and known[0] == manifest.env):
+            async with self.of(manifest) as shared:
+                yield shared
+            return
+        own = f"{name}/{uuid4().hex}"
+        with self._used(own):
+            try:
+                yield await self._create(own, _text(manifest), manifest)
+            finally:
+                await self._delete(own)
+
+    @contextmanager
+    def _used(self, name: str) -> Iterator[None]:
+        self._in_use[name] += 1
+        try:
+            yield
         finally:
             self._in_use[name] -= 1
             if not self._in_use[name]:
@@ -73,12 +98,7 @@ class Secrets:
         known = self._known.get(name)
         if known and known[0] == manifest.env:
             return known[1]
-        text = json.dumps(dict(manifest.env), sort_keys=True)
-        if len(text.encode()) > LIMIT:
-            raise EngineError(
-                f"The config of {manifest.app} is larger than the {LIMIT >> 10} KiB that AWS keeps in a secret."
-            )
-        secret = await self._create(name, text, manifest)
+        secret = await self._create(name, _text(manifest), manifest)
         self._known[name] = dict(manifest.env), secret
         return secret
 
@@ -120,11 +140,38 @@ class Secrets:
             if name in self._in_use:
                 return
             self._known.pop(name, None)
-            try:
-                await self._aws.call(
-                    "secretsmanager", "delete_secret", SecretId=name, RecoveryWindowInDays=_RECOVERY_DAYS
-                )
-            except AwsError as error:
-                if error.code not in {_MISSING, _DELETED}:
-                    raise
+            await self._delete(name)
         self._locks.pop(name, None)
+
+    async def sweep(self, live: Collection[tuple[str, int]]) -> None:
+        """Remove what kills left: secrets of releases that have no instance, and of one-offs that have started."""
+        start = f"cygni/{self._server}/"
+        kept = {self._name(*release) for release in live}
+        token: dict[str, str] = {}
+        while True:
+            filters = [{"Key": "name", "Values": [start]}]
+            answer = await self._aws.call("secretsmanager", "list_secrets", Filters=filters, **token)
+            for name in [item["Name"] for item in answer["SecretList"]]:
+                if name.startswith(start) and name not in kept and name not in self._in_use:
+                    await self._delete(name)
+            if not answer.get("NextToken"):
+                return
+            token = {"NextToken": answer["NextToken"]}
+
+    async def _delete(self, name: str) -> None:
+        try:
+            await self._aws.call(
+                "secretsmanager", "delete_secret", SecretId=name, RecoveryWindowInDays=_RECOVERY_DAYS
+            )
+        except AwsError as error:
+            if error.code not in {_MISSING, _DELETED}:
+                raise
+
+
+def _text(manifest: Manifest) -> str:
+    text = json.dumps(dict(manifest.env), sort_keys=True)
+    if len(text.encode()) > LIMIT:
+        raise EngineError(
+            f"The config of {manifest.app} is larger than the {LIMIT >> 10} KiB that AWS keeps in a secret."
+        )
+    return text

@@ -68,9 +68,12 @@ class Services:
         return Service(name, identity)
 
     async def want(self, service: Service, count: int) -> None:
-        """Have a service want a task, or none; deleted already is fine."""
+        """Have a service want a task, or none; deleted already is fine.
+
+        That it wants none is not said twice. That it wants one is: where somebody else parked it, only AWS knows.
+        """
         async with service.turn:
-            if service.desired == count:
+            if service.desired == count == 0:
                 return
             try:
                 await self._aws.call(

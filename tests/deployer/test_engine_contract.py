@@ -62,7 +62,7 @@ def programs(image: str, command: tuple[str, ...]) -> Program | None:
 
 @dataclass(frozen=True)
 class Promises:
-    """What the port leaves to an engine: decision record 10 says why one of them cannot promise it."""
+    """What the port leaves to an engine: decision record 18 says why one of them cannot promise it."""
 
     keeps_addresses: bool = True
     """It gives addresses out itself: not again before `reclaim`, and the same one after a restart."""
@@ -575,7 +575,7 @@ async def output_of(attachment: Attachment) -> bytes:
 
 async def test_an_engine_that_cannot_attach_says_so(subnet: str) -> None:
     async with ecs_bench(subnet) as bench:
-        with pytest.raises(NotOnEcsError, match="run:detached"):
+        with pytest.raises(NotOnEcsError, match="run -d"):
             await bench.engine.run_attached(bench.manifest(), OneOff(1, shell(ECHOING)))
         instance = await bench.start(shell(IDLE))
         with pytest.raises(NotOnEcsError, match="not there yet on ECS"):

@@ -14,7 +14,7 @@ from deployer.launch import Launcher
 from deployer.manifest import Health, Manifest, Process
 from deployer.memory import Machine, MemoryEngine, Program
 from deployer.monitor import Vigilance
-from deployer.ports import Address, Event, Instance, LogLine, RoutesError, Target
+from deployer.ports import Address, Engine, Event, Instance, LogLine, RoutesError, Target
 from deployer.probe import greet
 from deployer.reconcile import Reconciler
 from deployer.retirement import Retirement
@@ -27,7 +27,7 @@ APP = "app-id"
 PATIENCE = 10.0
 PACE = Pace(fast=0.005, fast_for=0.05, slow=0.01, diagnose_every=0.02)
 VIGILANCE = Vigilance(interval=0.05, failures=2, retry=0.01, first_look=0.5)
-OF_THE_MACHINE = ("Container.", "Web.", "BaseSelectorEventLoop._accept_connection")
+OF_THE_MACHINE = ("Container.", "Web.", "Plane.", "BaseSelectorEventLoop._accept_connection")
 """Tasks that belong to the machine, so that no death of a control plane ends them."""
 
 
@@ -66,7 +66,7 @@ class Life:
 class MortalEngine:
     """An engine as one control plane has it."""
 
-    def __init__(self, engine: MemoryEngine, life: Life) -> None:
+    def __init__(self, engine: Engine, life: Life) -> None:
         self._engine = engine
         self._life = life
 
@@ -185,7 +185,7 @@ class Control:
         self.life = life
         self.reports: list[str] = []
         self.told: list[str] = []
-        self.engine = MortalEngine(MemoryEngine(world.machine, "server", world.network), life)
+        self.engine = MortalEngine(world.engine(life), life)
         self.table = RouteTable(self.engine, MortalRoutes(world.routers, life))
         launcher = Launcher(self.engine, self.table, observation=0.05, pace=PACE)
         self.rollout = Rollout(self.engine, self.table, launcher)
@@ -233,6 +233,11 @@ class World:
         self.desired = Desired()
         self.network = IPv4Network(network)
         self.backoff = 0.01
+
+    def engine(self, life: Life) -> Engine:
+        """What one control plane has of the machine."""
+        del life
+        return MemoryEngine(self.machine, "server", self.network)
 
     def manifest(
         self, release: int, program: Program | None = None, /, *, web: int = 1, worker: int = 0, **values: Any

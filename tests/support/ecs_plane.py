@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from threading import RLock
 from typing import Any
@@ -123,6 +123,8 @@ class Plane:
         self.calls: Counter[str] = Counter()
         self.services: dict[str, PlaneService] = {}
         self.tasks: dict[str, PlaneTask] = {}
+        self.wanted: list[int] = []
+        """What UpdateService asked for, in order."""
         self.capacity = True
         self.start_after = 0.0
         self.replace_after = 3.0
@@ -139,15 +141,19 @@ class Plane:
         self._patch = pytest.MonkeyPatch()
         self._with_queue = queue
         self.queue_url: str | None = None
-        self._session: Any = None
+        self.session: Any = None
+        self._clients: dict[str, Any] = {}
 
     def open(self) -> None:
         self._aws.start()
-        self._session = boto3.Session(region_name=REGION)
-        self._session.client("ecs").create_cluster(clusterName=CLUSTER)
-        self._session.client("logs").create_log_group(logGroupName=GROUP)
+        self.session = boto3.Session(region_name=REGION)
+        # Here and not later: a session, unlike its clients, is not for several threads at a time.
+        for service in ("ecs", "logs", "sqs", "secretsmanager"):
+            self._clients[service] = self.session.client(service)
+        self.client("ecs").create_cluster(clusterName=CLUSTER)
+        self.client("logs").create_log_group(logGroupName=GROUP)
         if self._with_queue:
-            self.queue_url = self._session.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
+            self.queue_url = self.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
         for operation in TAKEN_OVER:
             self._patch.setattr(EC2ContainerServiceResponse, operation, self._handler(operation))
 
@@ -158,16 +164,64 @@ class Plane:
         self._patch.undo()
         self._aws.stop()
 
-    def engine(self, server: str = "server", **values: Any) -> EcsEngine:
+    def engine(self, aws: Aws | None = None, **values: Any) -> EcsEngine:
         """What one control plane has of it."""
-        options = EcsOptions(**{**OPTIONS.__dict__, "queue_url": self.queue_url, **values})
-        return EcsEngine(options, server, aws=Aws(REGION, self._session))
+        options = replace(OPTIONS, **{"queue_url": self.queue_url, **values})
+        return EcsEngine(options, "server", aws=aws or Aws(REGION, self.session))
 
     def client(self, service: str) -> Any:
-        return self._session.client(service)
+        return self._clients[service]
 
     def refuse(self, operation: str, code: str, message: str) -> None:
         self.refusals.append((operation, code, message))
+
+    def running(self, name: str) -> bool:
+        """Whether a service, or a one-off by its id, has a task whose process runs."""
+        return any(
+            task.status in {"RUNNING", "DEACTIVATING"}
+            and name in {task.id, task.service.name if task.service else ""}
+            for task in self.tasks.values()
+        )
+
+    def secret(self, name: str) -> dict[str, str] | None:
+        """What is kept under this name; None for nothing, or for what is being deleted."""
+        client = self.client("secretsmanager")
+        try:
+            found: dict[str, str] = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
+        except ClientError:
+            return None
+        return found
+
+    def secrets(self) -> dict[str, dict[str, str]]:
+        """Everything that is kept, by name."""
+        names = [item["Name"] for item in self.client("secretsmanager").list_secrets()["SecretList"]]
+        return {name: found for name in names if (found := self.secret(name)) is not None}
+
+    def fill(self, server: str, image: str, count: int) -> None:
+        """Have so many services with a task each, of records only, and a few of another server."""
+        for owner, theirs in ((server, count), ("other", 20)):
+            for number in range(theirs):
+                values = {
+                    "server": owner,
+                    "app-id": "app-id",
+                    "app": "shop",
+                    "release": "1",
+                    "process": "worker",
+                }
+                values |= {"number": str(number), "generation": "0", "port": "5000"}
+                tags = [{"key": f"cygni.{key}", "value": value} for key, value in values.items()]
+                service = PlaneService(f"cygni-{owner}-shop-v1-worker-{number}-000000", image, 1, tags)
+                self.services[service.name] = service
+                task = PlaneTask(
+                    uuid4().hex, service, image, tags, status="RUNNING", started=datetime.now(UTC)
+                )
+                self.tasks[task.id] = task
+
+    def interrupt(self, service: str) -> None:
+        """Take the capacity of a service's task away, as Spot does."""
+        for task in self.tasks.values():
+            if task.service is not None and task.service.name == service and task.desired == "RUNNING":
+                self._stop(task, "SpotInterruption", "Your Spot Task was interrupted.")
 
     # The API
 
@@ -213,6 +267,7 @@ class Plane:
     def _update_service(self, get: Callable[[str], Any]) -> dict[str, Any]:
         found = self._active(get("service"))
         found.desired = get("desiredCount")
+        self.wanted.append(found.desired)
         self._schedule()
         return {"service": found.described()}
 
@@ -340,7 +395,7 @@ class Plane:
         self._over(task, by_itself=by_itself)
 
     async def _until_over(self, task: PlaneTask, container: Container) -> None:
-        told = asyncio.create_task(task.told_to_stop.wait())
+        told = asyncio.create_task(self._told(task))
         ended = asyncio.create_task(container.ended())
         try:
             await asyncio.wait([told, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -351,6 +406,10 @@ class Plane:
         finally:
             told.cancel()
             ended.cancel()
+
+    async def _told(self, task: PlaneTask) -> None:
+        """By its name, a task of the machine's: no death of a control plane ends it."""
+        await task.told_to_stop.wait()
 
     def _container(self, task: PlaneTask) -> Container | None:
         definition = _definition(task.definition)["containerDefinitions"][0]
@@ -388,7 +447,7 @@ class Plane:
     def _secrets(self, references: Any) -> dict[str, str]:
         """What the execution role would read."""
         values = {}
-        client = self._session.client("secretsmanager") if references else None
+        client = self.client("secretsmanager")
         for reference in references:
             arn, key, _, version = reference["valueFrom"].rsplit(":", 3)
             try:
