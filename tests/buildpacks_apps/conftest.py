@@ -43,7 +43,11 @@ class Workshop:
         """Plan, render and build; a failure shows the end of the output."""
         planned = plan(tree, settings)
         assert not isinstance(planned, Failure), planned
-        return planned, await self.make(planned, tree)
+        try:
+            return planned, await self.make(planned, tree)
+        except BuildFailedError as error:
+            shown = "\n".join(self.lines[-60:])
+            pytest.fail(f"{error}\n{shown}", pytrace=False)
 
     async def make(self, planned: Plan, tree: Tree, target: str | None = None) -> BuiltImage:
         await self.suites.ensure(planned.suite, self.say)
@@ -57,11 +61,7 @@ class Workshop:
             ignored=planned.ignored,
             target=target,
         )
-        try:
-            return await self.builder.build(request, self.say)
-        except BuildFailedError as error:
-            shown = "\n".join(self.lines[-60:])
-            pytest.fail(f"{error}\n{shown}", pytrace=False)
+        return await self.builder.build(request, self.say)
 
 
 @pytest.fixture
