@@ -86,6 +86,8 @@ PATTERNS = (
 )  # fmt: skip
 
 PURPOSES = (
+    ("bin/pre_compile", "python/hook"),
+    ("bin/post_compile", "python/hook"),
     ("manage.py collectstatic", "python/collectstatic"),
     ("run heroku-prebuild", "node/prebuild-script"),
     ("run heroku-cleanup", "node/cleanup-script"),
