@@ -55,6 +55,7 @@ TABLE: dict[str, tuple[Files, str, str]] = {
     "npm, no such package": (node(**{"no-such-package-of-anybody": "1.0.0"}), "node/package-not-found", "no-such-package-of-anybody"),
     "npm, no such version": (node(ms="99.0.0"), "node/no-matching-version", "ms@99.0.0"),
     "npm, no such manager": ({**node(ms="2.1.3"), "package.json": '{"packageManager": "pnpm@10.999.0", "dependencies": {"ms": "2.1.3"}}'}, "node/manager-unavailable", "pnpm@10.999.0"),
+    "npm, no such npm": ({"package.json": '{"engines": {"npm": "1.999.0"}}', "index.js": ""}, "node/manager-unavailable", "npm@1.999.0"),
     "yarn 1, an old lock": (another_dependency("node-yarn1"), "node/build-lockfile-out-of-sync", ""),
     "yarn 4, an old lock": (another_dependency("node-yarn4"), "node/build-lockfile-out-of-sync", ""),
     "pnpm, an old lock": (another_dependency("node-pnpm"), "node/build-lockfile-out-of-sync", ""),

@@ -1,5 +1,6 @@
 """The stages that build a Node.js app, or the assets of an app in another language."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -96,7 +97,8 @@ def _node(build: Build) -> Step:
     version, machine = build.version, build.source.settings.stack.architecture
     package = f"node-linux-{_ARCHITECTURES.get(machine, machine)}"
     installed = f"{RUNTIME}/node_modules/{package}"
-    packages = f"'{package}@{version.allowed.npm}' npm@{version.npm}"
+    npm = (build.tooling.version if build.tooling.manager is NPM else "") or str(version.npm)
+    packages = f"'{package}@{version.allowed.npm}' 'npm@{npm}'"
     commands = (
         f"npm install --prefix {RUNTIME} --cache /tmp/npm --no-save --ignore-scripts --loglevel error {QUIET} {packages}",
         # Headers are for compiling native modules; the image does not need them.
@@ -110,8 +112,13 @@ def _node(build: Build) -> Step:
         "rm -rf /tmp/npm",
     )
     # Where node-gyp looks for headers: npm 11 warns of the older name and passes the newer one on.
-    name = "npm_package_config_node_gyp_nodedir" if version.npm >= 11 else "npm_config_nodedir"
+    name = "npm_package_config_node_gyp_nodedir" if _first_number(npm) >= 11 else "npm_config_nodedir"
     return Step("node", "build", (Run(" && ".join(commands)),), {**ENVIRONMENT, name: _HEADERS})
+
+
+def _first_number(version: str) -> int:
+    match = re.search(r"\d+", version)
+    return int(match[0]) if match else 0
 
 
 def _manager(build: Build) -> Step:
