@@ -107,6 +107,10 @@ BUILD = {
         "`manage.py collectstatic` ended with exit code {code}: {line}\n"
         "It runs with the app's config. Mend the settings, or set DISABLE_COLLECTSTATIC=1 in the config, and push again.",
     ),
+    "python/hook": FailureText(
+        "A script of the build failed: {name}.",
+        "It ended with exit code {code}: {line}\nMend what it reports, and push again.",
+    ),
     "python/install-failed": FailureText(
         "The Python dependencies could not be installed.",
         "pip ended with exit code {code}: {line}\nThe build's output has the details. Correct requirements.txt and push again.",

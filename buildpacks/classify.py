@@ -76,7 +76,7 @@ def _by_exit_code(step: str, exit_code: int | None, lines: Sequence[str]) -> Fai
 
 def _by_step(step: str, exit_code: int | None, lines: Sequence[str]) -> Failure | None:
     """What the step was for, when its output names no cause."""
-    identifier = next((identifier for words, identifier in PURPOSES if words in step), None)
+    words, identifier = next((purpose for purpose in PURPOSES if purpose[0] in step), ("", None))
     if identifier is None:
         return None
     last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
@@ -86,4 +86,5 @@ def _by_step(step: str, exit_code: int | None, lines: Sequence[str]) -> Failure 
             if told is not None:
                 identifier, last = cause, told
                 break
-    return failure(identifier, code=exit_code if exit_code is not None else "unknown", line=last)
+    code = exit_code if exit_code is not None else "unknown"
+    return failure(identifier, code=code, line=last, name=words)

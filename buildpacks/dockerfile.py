@@ -6,7 +6,7 @@ are refused wherever a Dockerfile can name one, and cache ids are put under the 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from buildpacks.dockerfile_images import EXAMPLE, builder_variables, is_foreign, is_reference, set_by_builder
@@ -49,15 +49,23 @@ class CheckedDockerfile:
 
 
 def check(
-    text: str, path: str = "Dockerfile", env_names: frozenset[str] = frozenset(), architecture: str = "amd64"
+    text: str,
+    path: str = "Dockerfile",
+    env_names: frozenset[str] = frozenset(),
+    architecture: str = "amd64",
+    build_args: Mapping[str, str] | None = None,
 ) -> CheckedDockerfile:
-    """Check an own Dockerfile.
+    """Check an own Dockerfile, as it is built with these arguments.
 
     Raises:
         PlanError: it cannot be parsed, uses what the engine lacks, or names what the app may not read.
     """
     parsed = parse(text, path)
-    stages = _Checker(parsed, architecture).run()
+    for name in build_args or ():
+        # Some arguments mean something to the builder itself: one of them replaces the frontend by any image.
+        if set_by_builder(name) or name.upper().startswith(("BUILDKIT_", "CYGNI_")):
+            raise refuse("dockerfile/reserved-argument", parsed.evidence(1), name=name)
+    stages = _Checker(parsed, architecture, build_args or {}).run()
     exposed = _exposed(stages)
     notes = [
         note("dockerfile/syntax-dropped", path=path, line=directive.line, text=directive.text)
@@ -126,8 +134,9 @@ class _Stage:
 class _Checker:
     """Walks the instructions once, with the variables and stages known so far."""
 
-    def __init__(self, parsed: Parsed, architecture: str) -> None:
+    def __init__(self, parsed: Parsed, architecture: str, arguments: Mapping[str, str]) -> None:
         self._parsed = parsed
+        self._given = arguments
         self._stages: list[_Stage] = []
         self._variables = builder_variables(architecture)
         self._declared: set[str] = set()
@@ -212,7 +221,8 @@ class _Checker:
                 # Versions differ on what a second ARG of one name does.
                 self._variables[name] = None
             else:
-                self._variables[name] = self._argument(value)
+                given = self._given.get(name)
+                self._variables[name] = self._argument(value) if given is None else given
             self._declared.add(name)
 
     def _argument(self, value: str) -> str | None:

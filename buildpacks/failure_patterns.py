@@ -56,7 +56,7 @@ PATTERNS = (
     _pattern("build/git-missing", r"(?:ERROR: Cannot find command 'git'|spawn git ENOENT)"),
     _pattern("python/hash-mismatch", r"THESE PACKAGES DO NOT MATCH THE HASHES"),
     _pattern("python/invalid-requirement", r"Invalid requirement: (.+)"),
-    _pattern("python/build-lockfile-out-of-sync", r"pyproject\.toml changed significantly since poetry\.lock|The lock ?file at .uv\.lock. needs to be updated|Your Pipfile\.lock|\(\S+\) is out of date|Lock file hash doesn't match"),
+    _pattern("python/build-lockfile-out-of-sync", r"pyproject\.toml changed significantly since poetry\.lock|The lock ?file at .uv\.lock. needs to be updated|Your Pipfile\.lock|\(\S+\) is out of date|Lock file hash doesn't match|Lockfile doesn't satisfy the project requirements"),
     _pattern("python/pipenv-version", r"Your Pipfile requires .?.?\"?python_(?:full_)?version"),
     _pattern("python/dependency-conflict", r"ResolutionImpossible|Cannot install .+ because these package versions have conflicting|No solution found when resolving dependencies|SolverProblemError"),
     _pattern("python/broken-metadata", r"has invalid metadata|metadata-generation-failed.*invalid metadata|Requested (\S+) from \S+ has invalid metadata"),
@@ -86,6 +86,8 @@ PATTERNS = (
 )  # fmt: skip
 
 PURPOSES = (
+    ("bin/pre_compile", "python/hook"),
+    ("bin/post_compile", "python/hook"),
     ("manage.py collectstatic", "python/collectstatic"),
     ("run heroku-prebuild", "node/prebuild-script"),
     ("run heroku-cleanup", "node/cleanup-script"),

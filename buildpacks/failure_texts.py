@@ -55,6 +55,11 @@ _SETTINGS = {
         'cygni.toml: the value of "{name}" cannot be used.',
         "{place} holds {value}. {meaning}\nIt is written like this: {example}\nCorrect it and push again.",
     ),
+    "settings/context": FailureText(
+        "build.context is for workspaces of JavaScript, and the repository's root has no package.json.",
+        "{place} sets it. Remove it: then {root} alone is built. Or give an own Dockerfile's path in build.dockerfile, "
+        "whose context is the whole repository, and push again.",
+    ),
     "settings/no-root": FailureText(
         "The folder of the app is missing: {root}.",
         "{place} names it. Correct the path, or add the folder, and push again.",
@@ -83,6 +88,10 @@ _DOCKERFILE = {
     "dockerfile/empty": FailureText(
         "{path} has no FROM.",
         "It holds no instructions that make an image.\nAdd them and push again.",
+    ),
+    "dockerfile/reserved-argument": FailureText(
+        "The build argument {name} cannot be set.",
+        "It means something to the builder itself. Remove it from build.args in cygni.toml and push again.",
     ),
     "dockerfile/syntax": FailureText(
         "{path} line {line} cannot be accepted: {detail}.",

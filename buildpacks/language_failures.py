@@ -142,6 +142,10 @@ NODE = {
         "engines.node allows {requested}, and {place} picks {picked}, which is outside.\n"
         "Make them agree and push again.",
     ),
+    "node/no-member": FailureText(
+        "{folder} has no package.json.",
+        "{place} says that the app is this member of the workspace.\nCorrect build.root and push again.",
+    ),
     "node/no-start": FailureText(
         "It is not known how to start this Node.js app.",
         "There is no Procfile, and nothing that a start command follows from was found.\n"

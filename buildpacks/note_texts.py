@@ -47,7 +47,7 @@ NOTES: Final[dict[str, tuple[Literal["info", "warning"], str]]] = {
     ),
     "python/unpinned": (
         "info",
-        "{names} in requirements.txt: no version is given, so what is installed can change.",
+        "{names} in requirements.txt: no exact version is given, so what is installed can change.",
     ),
     "node/default-version": (
         "info",

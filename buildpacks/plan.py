@@ -157,6 +157,8 @@ class Plan:
     """Debian packages that the stages from `run` get first, the image among them."""
     root: str = ""
     """The folder of the tree that is the build's context; empty for all of it."""
+    folder: str = "/app"
+    """Where processes start in the image."""
     target: str | None = None
     """The stage of an own Dockerfile that is built; None for the last."""
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -224,6 +226,8 @@ class BuildSettings:
     provider: str | None = None
     package_manager: str | None = None
     root: str = ""
+    context: str | None = None
+    """`.`: the whole tree is built from, and `root` is a member of its workspace."""
     dockerfile: str = "Dockerfile"
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -239,6 +243,11 @@ class BuildSettings:
     processes: Mapping[str, str] = field(default_factory=dict)
     stacks: tuple[Stack, ...] = STACKS
     origins: Mapping[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def member(self) -> str:
+        """The folder of a workspace's member that is the app; empty when the context is."""
+        return self.root if self.context is not None else ""
 
     @property
     def stack(self) -> Stack:

@@ -76,7 +76,7 @@ def _with_settings(source: Source, planned: Plan) -> Plan:
     own = planned.dockerfile is not None
     return replace(
         planned,
-        root=settings.root,
+        root="" if settings.member else settings.root,
         settings=tuple(Setting(*row) for row in described(settings)),
         build_packages=() if own else _packages(planned, planned.build_packages, settings, "build"),
         run_packages=() if own else _packages(planned, planned.run_packages, settings, "run"),
@@ -98,6 +98,11 @@ def _packages(
 def _choose(source: Source, candidates: tuple[Candidate, ...]) -> Provider:
     by_name = {provider.name: provider for provider in PROVIDERS}
     chosen, place = source.settings.provider, source.settings.origin("build.provider")
+    if source.settings.member and chosen is None and source.has("package.json"):
+        return by_name["node"]
+    if source.settings.member and chosen != "node":
+        where = source.settings.origin("build.context")
+        raise refuse("settings/context", where, place=where.place, root=source.settings.root)
     if chosen is not None and chosen not in by_name:
         raise refuse(
             "detect/unknown-provider",

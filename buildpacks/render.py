@@ -94,6 +94,10 @@ def _stage(step: Step, bases: Mapping[str, str], catalog: Catalog) -> Iterator[s
 
 def _process(plan: Plan) -> Iterator[str]:
     """What the image says about how it runs."""
+    if plan.folder != APP:
+        if not _PLAIN_PATH.fullmatch(plan.folder):
+            raise RenderError(f"the path {plan.folder!r} is not plain")
+        yield f"WORKDIR {plan.folder}"
     yield f"USER {USER}"
     yield _json("ENTRYPOINT", ["/usr/bin/tini", "--"])
     if plan.web is not None:

@@ -47,8 +47,9 @@ def with_repository(source: Source) -> tuple[Source, tuple[Note, ...]]:
         if not any(True for _ in SubTree(tree, settings.root).entries()):
             place = settings.origin("build.root")
             raise refuse("settings/no-root", place, root=settings.root, place=place.place)
-        tree = SubTree(tree, settings.root)
-        inner = Source(tree, replace(settings, root=""), source.env_names)
+        below = SubTree(tree, settings.root)
+        tree = tree if settings.context else below
+        inner = Source(below, replace(settings, root=""), source.env_names)
         if inner.has(NAME):
             deeper, more = _merged(inner)
             settings, notes = replace(deeper, root=settings.root), (*notes, *more)

@@ -55,6 +55,7 @@ KEYS: tuple[Key, ...] = (
     Key("build.provider", "provider", "text", "The language or kind of app, instead of what is detected.", "|".join(PROVIDERS), example='"python"'),
     Key("build.package-manager", "package_manager", "text", "Which package manager installs, where several have left files.", "|".join(MANAGERS), example='"uv"'),
     Key("build.root", "root", "text", "The folder that holds the app, in a repository with several; nothing outside of it is built.", _PATH, example='"services/shop"'),
+    Key("build.context", "context", "text", "`.` where the app in `build.root` is a member of the repository's JavaScript workspace: all of it is built from.", r"\.", example='"."'),
     Key("build.dockerfile", "dockerfile", "text", "Where the app's own Dockerfile is.", _PATH, example='"docker/Dockerfile.web"'),
     Key("build.target", "target", "text", "The stage of the app's own Dockerfile that becomes the image.", r"[A-Za-z0-9][A-Za-z0-9_.-]*", example='"production"'),
     Key("build.args", "build_args", "table", "Arguments of the app's own Dockerfile.", names=r"[A-Za-z_][A-Za-z0-9_]*", example='{ COMMIT = "none" }'),

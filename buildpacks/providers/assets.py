@@ -3,7 +3,7 @@
 The stage works on a copy of the source; the app's own stages then take the source from there instead of the tree.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildpacks.messages import note
 from buildpacks.plan import Copy, Note, Pick, Run, Step
@@ -44,7 +44,7 @@ def find_assets(source: Source) -> Assets:
     told = note("assets/step", manager=build.tooling.manager.name, script=script)
     return Assets(
         steps=(*runtime(build), dependencies(build, development=True, name="assets-deps"), _assets(build)),
-        picks=(build.version.pick, build.tooling.pick),
+        picks=(build.version.pick, replace(build.tooling.pick, name="assets-package-manager")),
         notes=(told, *build_notes(build)),
         ignored=("node_modules",),
     )

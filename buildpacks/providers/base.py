@@ -64,8 +64,9 @@ class Source:
         Raises:
             PlanError: it has a line that is none.
         """
-        text = self.text(self.settings.procfile)
-        file = None if text is None else procfile.parse(text, self.settings.procfile)
+        path = f"{self.settings.member}/{self.settings.procfile}".lstrip("/")
+        text = self.text(path)
+        file = None if text is None else procfile.parse(text, path)
         places = {name: self.settings.origin(f"processes.{name}") for name in self.settings.processes}
         return procfile.overlay(file, self.settings.processes, places)
 

@@ -111,18 +111,23 @@ class Module:
 
     @cached_property
     def _candidates(self) -> tuple[str, ...]:
-        """Files that may be programs: those in the root, below `cmd/`, and every `main.go`."""
-        tree = self.source.tree
-        patterns = ("*.go", "cmd/*/*.go", "**/main.go")
-        seen: dict[str, None] = {}
-        for pattern in patterns:
-            seen.update(dict.fromkeys(tree.files(pattern)))
-        usable = [
+        """Files that may be programs: those of each module's root and below its `cmd/`; else every `main.go`."""
+        seen: list[str] = []
+        for folder in ("", *(f"{module}/" for module in self.workspace)):
+            for pattern in (f"{folder}*.go", f"{folder}cmd/*/*.go"):
+                seen += self._usable(pattern)
+        if not any(_MAIN.search(self.source.text(path) or "") for path in seen):
+            seen += self._usable("**/main.go")
+        return tuple(dict.fromkeys(seen))[:_READ_LIMIT]
+
+    def _usable(self, pattern: str) -> list[str]:
+        return [
             path
-            for path in seen
-            if not path.endswith("_test.go") and not any(part in f"{path}" for part in _NOT_APPS)
+            for path in self.source.tree.files(pattern)[:_READ_LIMIT]
+            if _SAFE.fullmatch(path)
+            and not path.endswith("_test.go")
+            and not any(part in path for part in _NOT_APPS)
         ]
-        return tuple(path for path in usable[:_READ_LIMIT] if _SAFE.fullmatch(path))
 
 
 class Go:

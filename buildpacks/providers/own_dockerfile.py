@@ -24,7 +24,8 @@ class OwnDockerfile:
         text = source.text(path)
         if text is None:
             raise refuse("dockerfile/empty", Evidence("file", path), path=path)
-        checked = check(text, path, source.env_names, source.settings.stack.architecture)
+        settings = source.settings
+        checked = check(text, path, source.env_names, settings.stack.architecture, settings.build_args)
         web = Process("web", "", (), Evidence("CMD", path))
         return Plan(
             provider=self.name,

@@ -9,7 +9,7 @@ The first of these that holds decides:
    server for it;
 5. Rust (Cargo.toml), Deno (deno.json), PHP pages;
 6. Node.js, when package.json can start or build something;
-7. Python for any other reason, a main.go without a module;
+7. a Gemfile that starts nothing, Python for any other reason, a main.go without a module;
 8. a static site;
 9. Node.js, when package.json only brings tools;
 10. a Procfile alone.

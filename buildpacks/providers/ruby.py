@@ -17,6 +17,7 @@ from buildpacks.plan import (
     Evidence,
     Note,
     Plan,
+    PlanError,
     Process,
     Run,
     Step,
@@ -36,6 +37,9 @@ _RUBY = re.compile(r"""^\s*ruby[\s(]+((?:["'][^"'\n]+["'](?:\s*,\s*)?)+)""", re.
 _LOCK_RUBY = re.compile(r"^RUBY VERSION\n\s+ruby (\d+\.\d+\.\d+)", re.MULTILINE)
 _PATH_GEM = re.compile(r"""^\s*(?:gem\b.*\bpath:|path\s|gemspec\b)""", re.MULTILINE)
 _VERSION = re.compile(r"(?:ruby-)?(\d+)\.(\d+)(?:\.(\d+))?\S*")
+_RUBY_COMMAND = re.compile(
+    r"(?:^|[\s/;&|])(?:bundle|rails|rake|ruby|puma|rackup|unicorn|thin|falcon)(?:\s|$)"
+)
 _SCRIPTS = ("app.rb", "main.rb", "server.rb")
 _CACHE = CacheMount("gems", "/root/.bundle/cache")
 
@@ -100,9 +104,11 @@ class Ruby:
     looks_for = ("Gemfile", "gems.rb")
 
     def detect(self, source: Source) -> Candidate | None:
-        """A Gemfile; package.json beside it is for assets."""
+        """A Gemfile; package.json beside it is for assets. One that starts nothing may only bring Node.js's tools."""
         found = [Evidence("file", name) for name in self.looks_for if source.has(name)]
-        return Candidate(self.name, 12, tuple(found[:1])) if found else None
+        if not found:
+            return None
+        return Candidate(self.name, 12 if _can_start(source) else 35, tuple(found[:1]))
 
     def plan(self, source: Source) -> Plan:
         """Install gems from the manifests alone, precompile assets, put both into the image."""
@@ -124,6 +130,18 @@ class Ruby:
             run_packages=(*tools, *system.run),
             ignored=assets.ignored,
         )
+
+
+def _can_start(source: Source) -> bool:
+    try:
+        if not source.wants_web:
+            web = source.procfile.web if source.procfile else None
+            return web is None or bool(_RUBY_COMMAND.search(web.command)) or not source.has("package.json")
+    except PlanError:
+        return True
+    return any(source.has(name) for name in ("config.ru", *_SCRIPTS)) or source.exists(
+        "config/application.rb"
+    )
 
 
 def _named(gems: Gems, *names: str) -> tuple[SystemPackage, ...]:

@@ -1,9 +1,11 @@
 """Real builds of whole apps and their first answers; images and containers are removed at the end."""
 
 import http.client
+import io
 import secrets
+import tarfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from buildpacks.ports import BuildFailedError, BuildRequest, BuiltImage, Tree
 from buildpacks.render import render
 from buildpacks.stacks.stack import Stacks
 from buildpacks.stacks.suites import Suites
+from buildpacks.subtree import SubTree
 
 LABEL = "cygni.test-apps"
 # Caches of earlier runs are used, as a server's are; what is tested is that an app builds and answers.
@@ -43,13 +46,17 @@ class Workshop:
         """Plan, render and build; a failure shows the end of the output."""
         planned = plan(tree, settings)
         assert not isinstance(planned, Failure), planned
-        return planned, await self.make(planned, tree)
+        try:
+            return planned, await self.make(planned, tree)
+        except BuildFailedError as error:
+            shown = "\n".join(self.lines[-60:])
+            pytest.fail(f"{error}\n{shown}", pytrace=False)
 
     async def make(self, planned: Plan, tree: Tree, target: str | None = None) -> BuiltImage:
         await self.suites.ensure(planned.suite, self.say)
         request = BuildRequest(
             render(planned, Catalog(CACHES)),
-            tree,
+            SubTree(tree, planned.root) if planned.root else tree,
             f"cygni-test-apps/{self.run}:{secrets.token_hex(4)}",
             labels={LABEL: self.run},
             extra_files=planned.context_files,
@@ -57,11 +64,7 @@ class Workshop:
             ignored=planned.ignored,
             target=target,
         )
-        try:
-            return await self.builder.build(request, self.say)
-        except BuildFailedError as error:
-            shown = "\n".join(self.lines[-60:])
-            pytest.fail(f"{error}\n{shown}", pytrace=False)
+        return await self.builder.build(request, self.say)
 
 
 @pytest.fixture
@@ -99,6 +102,25 @@ class Runner:
         container.reload()
         address: str = container.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         return address
+
+    def output_of(self, image: str, files: Mapping[str, bytes], command: str) -> bytes:
+        """What a command prints in a container that has these files in its folder."""
+        container = self.client.containers.create(
+            image, ["sh", "-c", command], user="root", labels={LABEL: "1"}
+        )
+        self.started.append(container)
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as archive:
+            for path, content in files.items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+        container.put_archive("/app", packed.getvalue())
+        container.start()
+        done = container.wait(timeout=60)
+        printed: bytes = container.logs(stdout=True, stderr=False)
+        assert done["StatusCode"] == 0, container.logs().decode(errors="replace")[-2000:]
+        return printed
 
     def get(self, path: str) -> tuple[int, str]:
         """The last container's answer, once it gives one."""

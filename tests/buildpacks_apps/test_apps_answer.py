@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from pip._internal.models.index import PyPI
 
+from buildpacks.plan import Plan, Run
+from buildpacks.planner import plan
 from buildpacks.tree import DirectoryTree, MemoryTree
 
 if TYPE_CHECKING:
@@ -35,11 +37,11 @@ class App:
     def provider(self) -> str:
         return self.name.partition("-")[0]
 
-    def tree(self) -> MemoryTree:
+    def files(self) -> dict[str, bytes]:
         found = DirectoryTree(APPS / self.name)
         files = {entry.path: b"".join(found.chunks(entry.path)) for entry in found.entries()}
         index = PyPI.simple_url.rstrip("/").encode()
-        return MemoryTree({path: content.replace(INDEX, index) for path, content in files.items()})
+        return {path: content.replace(INDEX, index) for path, content in files.items()}
 
 
 TABLE = (
@@ -67,16 +69,35 @@ TABLE = (
     App("elixir-plain", "hello from elixir"),
     App("deno-plain", "hello from deno"),
     App("static-plain", "A page", also=(("/nothing", 404, "Not here"),)),
+    App("node-member", "the member web, with a library, without tools"),
     App("node-next", "rendered by Next.js", {"WHO": "nobody"}, also=(("/", 200, "nobody"),)),
 )
 
 
 @pytest.mark.parametrize("app", TABLE, ids=lambda app: app.name)
 async def test_an_app_is_built_and_answers(app: App, workshop: "Workshop", runner: "Runner") -> None:
-    planned, image = await workshop.build(app.tree())
+    planned, image = await workshop.build(MemoryTree(app.files()))
     assert planned.provider == app.provider
     runner.start(image.id, dict(app.environment))
     for path, status, body in (("/", 200, app.body), *app.also):
         answer = runner.get(path)
         assert answer[0] == status
         assert body in answer[1]
+
+
+async def test_uv_installs_what_its_lock_says(workshop: "Workshop", runner: "Runner") -> None:
+    """A lock of uv names the index, so it is made here, by the uv that then installs from it."""
+    files = App("python-uv", "").files()
+    without = plan(MemoryTree(files))
+    assert isinstance(without, Plan)
+    tool = await workshop.make(without, MemoryTree(files), target="tool")
+    lock = runner.output_of(tool.id, files, "/opt/tool/bin/uv lock --quiet && cat uv.lock")
+    planned, image = await workshop.build(MemoryTree({**files, "uv.lock": lock}))
+    assert any(
+        "uv sync --locked" in action.command
+        for step in planned.steps
+        for action in step.actions
+        if isinstance(action, Run)
+    )
+    runner.start(image.id, {})
+    assert runner.get("/") == (200, "flask, by uv")

@@ -62,6 +62,7 @@ NPM = "RUN npm ci --omit=dev"
         ("RUN bundle install", 7, "Could not find gem 'rails (~> 9)' in rubygems repository", "ruby/gem-not-found", "rails"),
         ("RUN composer install", 2, '- Required package "a/b" is not present in the lock file.', "php/lockfile-out-of-sync", ""),
         ("RUN cargo build --release", 101, "error: could not compile `shop`", "rust/build-failed", "shop"),
+        ("RUN ./bin/pre_compile", 1, "failed!", "python/hook", "bin/pre_compile"),
         ("RUN ffmpeg -version", 127, "/bin/sh: 1: ffmpeg: not found", "build/command-not-found", "Debian package ffmpeg"),
     ],
 )  # fmt: skip

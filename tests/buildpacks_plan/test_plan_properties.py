@@ -21,7 +21,7 @@ STARTS = ("FROM ", "WORKDIR ", "ENV ", "COPY ", "ARG ", "RUN ", "USER ", "ENTRYP
 
 NAMES = st.sampled_from(
     ["requirements.txt", "package.json", "package-lock.json", "Procfile", "app.py", "manage.py", "index.html", "Staticfile",
-     "go.mod", "main.go", "cmd/a/main.go", "Gemfile", "Gemfile.lock", "config.ru", "composer.json", "index.php", "pom.xml", "Cargo.toml", "src/main.rs",
+     "cygni.toml", "app.json", "Aptfile", "project.toml", "apps/web/package.json", "apps/web/app.py", "go.mod", "main.go", "cmd/a/main.go", "Gemfile", "Gemfile.lock", "config.ru", "composer.json", "index.php", "pom.xml", "Cargo.toml", "src/main.rs",
      "mix.exs", "app.csproj", "global.json", "deno.json", "main.ts", "yarn.lock", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".yarnrc.yml", "bun.lock",
      "Pipfile", "Pipfile.lock", "uv.lock", "poetry.lock", "pdm.lock", ".tool-versions", "go.work", ".ruby-version", "rust-toolchain",
      ".nvmrc", ".python-version", "runtime.txt", "pyproject.toml", "server.js", "public/index.html", "Dockerfile", ".npmrc"]
@@ -59,6 +59,18 @@ CONTENTS = st.one_of(
         )
     ),
     st.just("package main\n"),
+    HOSTILE.map(lambda text: f"[build]\ncommand = {json.dumps(text)}\nroot = 'apps/web'"),
+    HOSTILE.map(lambda text: f"[build]\nroot = {json.dumps(text)}\ncontext = '.'\nprovider = 'node'"),
+    HOSTILE.map(
+        lambda text: f"[packages]\nrun = [{json.dumps(text)}]\n[processes]\nweb = {json.dumps(text)}"
+    ),
+    HOSTILE.map(
+        lambda text: (
+            f"[versions]\npython = {json.dumps(text)}\nnode = {json.dumps(text)}\ngo = {json.dumps(text)}"
+        )
+    ),
+    st.just("[build]\nroot = 'apps/web'\ncontext = '.'"),
+    st.just("ffmpeg\nlibpq-dev"),
 )
 TREES = st.dictionaries(NAMES, CONTENTS, max_size=6)
 
@@ -93,6 +105,45 @@ def test_nothing_of_a_repository_becomes_an_instruction(files: dict[str, str]) -
     for line in lines:
         if line.startswith(("CMD ", "ENTRYPOINT ")):
             assert isinstance(json.loads(line.partition(" ")[2]), list)
+
+
+BASES = st.sampled_from(
+    [
+        {"app.py": ""},
+        {"package.json": '{"scripts": {"build": "x"}}', "index.js": "", "apps/web/package.json": "{}", "apps/web/index.js": ""},
+        {"index.html": ""},
+        {"go.mod": "module x\ngo 1.25", "main.go": "package main\n"},
+        {"Gemfile": "", "app.rb": ""},
+        {"apps/web/app.py": ""},
+        {"Dockerfile": "FROM scratch"},
+    ]
+)  # fmt: skip
+SETTINGS = st.one_of(
+    HOSTILE.map(lambda text: f"[build]\ncommand = {json.dumps(text)}"),
+    HOSTILE.map(lambda text: f"[build]\ncommand = {json.dumps(text)}\nroot = 'apps/web'\ncontext = '.'"),
+    HOSTILE.map(lambda text: f"[build]\nroot = {json.dumps(text)}\ndockerfile = {json.dumps(text)}"),
+    HOSTILE.map(lambda text: f"[build]\ntarget = {json.dumps(text)}\n[build.args]\nA = {json.dumps(text)}"),
+    HOSTILE.map(lambda text: f"[packages]\nrun = [{json.dumps(text)}]"),
+    HOSTILE.map(lambda text: f"[processes]\nweb = {json.dumps(text)}\n{json.dumps(text)} = 'x'"),
+    HOSTILE.map(lambda text: "[versions]\n" + "\n".join(f"{name} = {json.dumps(text)}" for name in ("python", "node", "go", "ruby"))),
+    HOSTILE,
+    st.just("[build]\nroot = 'apps/web'\ncontext = '.'"),
+)  # fmt: skip
+
+
+@given(BASES, SETTINGS)
+def test_settings_of_a_repository_give_a_plan_or_a_failure_and_no_instruction(
+    files: dict[str, str], settings: str
+) -> None:
+    result = plan(MemoryTree({**files, "cygni.toml": settings}))
+    if not isinstance(result, Plan) or result.provider == "dockerfile":
+        return
+    lines = [line for line in re.split(r"[\n\r]", render(result, CATALOG)) if line]
+    assert all(line.startswith(STARTS) and line.isascii() and line.isprintable() for line in lines)
+    # A command of the app's own is one JSON string: no flag, mount or here-document of it can be read by the engine.
+    own = [line for line in lines if line.startswith("RUN ") and '["/bin/sh"' in line]
+    for line in own:
+        assert json.loads(line[line.index("[") :])[:2] == ["/bin/sh", "-c"]
 
 
 @given(HOSTILE)

@@ -82,3 +82,9 @@ def test_there_are_rows_for_every_language() -> None:
     } <= providers
     assert {"dockerfile", "procfile"} <= providers
     assert len(ROWS) > 100
+
+
+def test_every_reason_to_differ_is_in_the_record_of_that_decision() -> None:
+    record = Path(__file__).parents[2] / "docs/decisions/0020-where-builders-differ.md"
+    told = [line.split(" | ")[-1].removesuffix(" |") for line in record.read_text().splitlines()[9:]]
+    assert sorted(told) == sorted(row["differs"] for row in ROWS.values() if "differs" in row)

@@ -200,7 +200,7 @@ def test_whatever_is_killed_whenever_the_platform_keeps_its_word(
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
             runner.run(_run(chaos, time.monotonic() + SECONDS))
-    except Exception as error:  # noqa: BLE001 - told with the seed and the last steps
+    except Exception as error:
         steps = "\n".join(chaos.clients.trace[-TRACE:])
         reason = "".join(traceback.format_exception(error, limit=-8))
         pytest.fail(f"CHAOS_SEED={seed} reproduces this:\n{steps}\n{reason}", pytrace=False)

@@ -59,7 +59,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         """Do the work now and settle the future a moment later."""
         try:
             result, error = work(), None
-        except Exception as raised:  # noqa: BLE001 - belongs to whoever waits for it
+        except Exception as raised:
             result, error = None, raised
         if future is None:
             return

@@ -187,7 +187,7 @@ def choose_manager(source: Source, manifest: Manifest) -> Tooling:
     if manager is YARN:
         return _yarn(source, asked, place, lock, notes)
     version = _version(source, manager, asked)
-    shown = manager.name if manager is NPM else f"{manager.name} {version}"
+    shown = f"{manager.name} {version}".strip()
     return Tooling(manager, version, lock, Pick("package-manager", asked or None, shown, place), notes)
 
 
@@ -282,4 +282,5 @@ def _by_files(source: Source, manifest: Manifest) -> tuple[Manager, str, Evidenc
         return manager, manifest.engine(manager.name) or "", manifest.place(manager.name)
     if source.has(".yarnrc.yml"):
         return YARN, "", Evidence("file", ".yarnrc.yml")
-    return NPM, "", Evidence("default", NAME)
+    npm = manifest.engine("npm")
+    return NPM, npm or "", manifest.place("npm") if npm else Evidence("default", NAME)

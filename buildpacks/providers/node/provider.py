@@ -1,6 +1,7 @@
 """Node.js: what makes a Node.js app, and what of it runs. The runtime comes from npm's registry, so any published version can be had on any stack."""
 
 import re
+from dataclasses import replace
 
 from buildpacks.messages import note, refuse
 from buildpacks.plan import Candidate, Copy, Evidence, Note, Plan, PlanError, Process, Step
@@ -20,6 +21,7 @@ from buildpacks.providers.node.steps import (
 )
 from buildpacks.providers.node.version import pick_node
 from buildpacks.providers.site import Site, serve
+from buildpacks.subtree import SubTree
 from buildpacks.system_packages import packages_for
 
 _PLAIN_NODE = re.compile(r"node\s+((?:\./)?[A-Za-z0-9_][A-Za-z0-9_./-]*)")
@@ -41,7 +43,7 @@ class Node:
     def plan(self, source: Source) -> Plan:
         """Install from the manifests alone, build where there is a build script, drop what only the build needed."""
         build = read_build(source)
-        output = static_output(source, build.manifest) if source.wants_web else None
+        output = static_output(build.app, build.manifest) if source.wants_web else None
         if output is not None:
             return _static_plan(build, output)
         process, start_notes = _web(build)
@@ -55,9 +57,15 @@ class Node:
             processes=(process,) if process else (),
             environment={
                 **ENVIRONMENT,
+                **(
+                    {}
+                    if build.folder == APP
+                    else {"PATH": f"{build.folder}/node_modules/.bin:{ENVIRONMENT['PATH']}"}
+                ),
                 **build.tooling.environment,
                 **dict(framework.variables if framework else ()),
             },
+            folder=build.folder,
             notes=(*build_notes(build), *start_notes),
             ignored=("node_modules",),
             build_packages=system.build,
@@ -71,16 +79,24 @@ def read_build(source: Source) -> Build:
     Raises:
         PlanError: a file is wrong.
     """
-    manifest = read_manifest(source)
-    tooling = choose_manager(source, manifest)
-    return Build(source, manifest, pick_node(source, manifest), tooling)
+    workspace = read_manifest(source)
+    app, manifest = source, workspace
+    if source.settings.member:
+        app = replace(source, tree=SubTree(source.tree, source.settings.member))
+        if not app.has(NAME):
+            place = source.settings.origin("build.root")
+            raise refuse("node/no-member", place, folder=source.settings.member, place=place.place)
+        manifest = read_manifest(app)
+    tooling = choose_manager(source, workspace)
+    asked = manifest if manifest.engine("node") else workspace
+    return Build(source, workspace, app, manifest, pick_node(source, asked), tooling)
 
 
 def build_notes(build: Build) -> tuple[Note, ...]:
     """What the pusher should know about the build."""
     notes = [*build.version.notes, *build.tooling.notes]
     if build.whole:
-        notes.append(note("node/whole-tree", what=build.manifest.needs_tree or "parts that need the source"))
+        notes.append(note("node/whole-tree", what=build.workspace.needs_tree or "parts that need the source"))
     if build.source.tree.files("node_modules/*/package.json"):
         notes.append(note("node/checked-in-modules"))
     return tuple(notes)
@@ -104,8 +120,8 @@ def _static_plan(build: Build, output: Output) -> Plan:
     steps = [*runtime(build), dependencies(build, development=True)]
     source = () if build.whole else (Copy((".",), APP),)
     steps.append(Step("build", "deps", (*source, *build_commands(build))))
-    site = Site(APP, output.fallback, output.source, copied=(f"{APP}/{output.folder}", "build"))
-    return serve(
+    site = Site(APP, output.fallback, output.source, copied=(f"{build.folder}/{output.folder}", "build"))
+    planned = serve(
         site,
         provider="node",
         suite=build.source.settings.stack.suite,
@@ -114,6 +130,7 @@ def _static_plan(build: Build, output: Output) -> Plan:
         notes=(*build_notes(build), note("node/static-output", folder=output.folder)),
         ignored=("node_modules",),
     )
+    return replace(planned, build_packages=packages_for("node", _asked(build.manifest)).build)
 
 
 def _web(build: Build) -> tuple[Process | None, tuple[Note, ...]]:
@@ -127,7 +144,7 @@ def _web(build: Build) -> tuple[Process | None, tuple[Note, ...]]:
 
 
 def _start(build: Build) -> Process | None:
-    manifest, source = build.manifest, build.source
+    manifest, source = build.manifest, build.app
     script, framework = manifest.scripts.get("start"), framework_of(build.manifest)
     if (
         framework
@@ -189,6 +206,6 @@ def _steps(build: Build) -> tuple[Step, ...]:
         app: tuple[Copy, ...] = (Copy((APP,), APP, stage="build", owned=True),)
     else:
         folder = f"{APP}/node_modules"
-        modules = (Copy((folder,), folder, stage="deps"),) if build.manifest.installed else ()
+        modules = (Copy((folder,), folder, stage="deps"),) if build.workspace.installed else ()
         app = (*modules, Copy((".",), APP, owned=True))
     return (*steps, Step("image", "run", (tools, *app)))

@@ -1,5 +1,6 @@
 """The stages that build a Node.js app, or the assets of an app in another language."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -30,9 +31,24 @@ class Build:
     """What is known of a Node.js build before its stages are written."""
 
     source: Source
+    """The build's context: what is installed from."""
+    workspace: Manifest
+    """The context's package.json."""
+    app: Source
+    """The app's folder: the context, or a member of its workspace."""
     manifest: Manifest
+    """The app's package.json."""
     version: NodeVersion
     tooling: Tooling
+
+    @property
+    def folder(self) -> str:
+        """Where the app is in the build and in the image."""
+        return f"{APP}/{self.source.settings.member}".rstrip("/")
+
+    def in_app(self, command: str) -> str:
+        """A command that runs in the app's folder; steps run in the context's."""
+        return command if self.folder == APP else f"cd {self.folder} && {command}"
 
     @property
     def scripts(self) -> tuple[str, ...]:
@@ -46,7 +62,7 @@ class Build:
     def whole(self) -> bool:
         """Whether installing needs all of the tree."""
         unclear = self.member_folders is None
-        return bool(self.manifest.needs_tree) or "binding.gyp" in self.source.root or unclear
+        return bool(self.workspace.needs_tree) or "binding.gyp" in self.source.root or unclear
 
     @property
     def builds(self) -> bool:
@@ -57,7 +73,7 @@ class Build:
     def patterns(self) -> tuple[str, ...]:
         """Globs of the workspace's members."""
         if self.tooling.manager is not PNPM:
-            return self.manifest.workspaces
+            return self.workspace.workspaces
         return _pnpm_patterns(self.source.text("pnpm-workspace.yaml") or "")
 
     @property
@@ -81,7 +97,8 @@ def _node(build: Build) -> Step:
     version, machine = build.version, build.source.settings.stack.architecture
     package = f"node-linux-{_ARCHITECTURES.get(machine, machine)}"
     installed = f"{RUNTIME}/node_modules/{package}"
-    packages = f"'{package}@{version.allowed.npm}' npm@{version.npm}"
+    npm = (build.tooling.version if build.tooling.manager is NPM else "") or str(version.npm)
+    packages = f"'{package}@{version.allowed.npm}' 'npm@{npm}'"
     commands = (
         f"npm install --prefix {RUNTIME} --cache /tmp/npm --no-save --ignore-scripts --loglevel error {QUIET} {packages}",
         # Headers are for compiling native modules; the image does not need them.
@@ -95,8 +112,13 @@ def _node(build: Build) -> Step:
         "rm -rf /tmp/npm",
     )
     # Where node-gyp looks for headers: npm 11 warns of the older name and passes the newer one on.
-    name = "npm_package_config_node_gyp_nodedir" if version.npm >= 11 else "npm_config_nodedir"
+    name = "npm_package_config_node_gyp_nodedir" if _first_number(npm) >= 11 else "npm_config_nodedir"
     return Step("node", "build", (Run(" && ".join(commands)),), {**ENVIRONMENT, name: _HEADERS})
+
+
+def _first_number(version: str) -> int:
+    match = re.search(r"\d+", version)
+    return int(match[0]) if match else 0
 
 
 def _manager(build: Build) -> Step:
@@ -131,7 +153,7 @@ def _package(build: Build) -> tuple[str, tuple[tuple[str, str], ...]]:
 def dependencies(build: Build, *, development: bool, name: str = "deps") -> Step:
     """Install from the manifests alone, where nothing else of the tree is needed."""
     base = "node" if build.tooling.manager is NPM else "manager"
-    if not (build.manifest.installed or build.whole or build.patterns):
+    if not (build.workspace.installed or build.whole or build.patterns):
         return Step(name, base, _manifests(build))
     tokens = any(name.startswith(_TOKEN_NAMES) for name in build.source.env_names)
     secrets = build.whole or tokens
@@ -141,7 +163,8 @@ def dependencies(build: Build, *, development: bool, name: str = "deps") -> Step
     )
     before: tuple[Run, ...] = ()
     if build.manifest.scripts.get("heroku-prebuild"):
-        before = (Run(f"{build.tooling.manager.name} run heroku-prebuild", secrets=True),)
+        script = build.in_app(f"{build.tooling.manager.name} run heroku-prebuild")
+        before = (Run(script, secrets=True),)
     return Step(name, base, (*_manifests(build), *before, install))
 
 
@@ -164,17 +187,18 @@ def build_commands(build: Build) -> list[Run]:
     """What builds; the owner's command replaces the scripts."""
     own = build.source.settings.build_command
     if own:
-        return [Run(own, secrets=True, foreign=True)]
-    return [Run(f"{build.tooling.manager.name} run {name}", secrets=True) for name in build.scripts]
+        return [Run(build.in_app(own), secrets=True, foreign=True)]
+    manager = build.tooling.manager.name
+    return [Run(build.in_app(f"{manager} run {name}"), secrets=True) for name in build.scripts]
 
 
 def final_commands(build: Build) -> list[Run]:
     """What runs after the build: development dependencies go, then the clean-up script."""
     prune = build.tooling.prune(workspace=bool(build.patterns))
-    needs = build.manifest.installed or build.whole or build.patterns
+    needs = build.workspace.installed or build.whole or build.patterns
     commands = [Run(prune, build.tooling.caches)] if prune and needs else []
     if build.manifest.scripts.get("heroku-cleanup"):
-        commands.append(Run(f"{build.tooling.manager.name} run heroku-cleanup", secrets=True))
+        commands.append(Run(build.in_app(f"{build.tooling.manager.name} run heroku-cleanup"), secrets=True))
     return commands
 
 

@@ -98,7 +98,7 @@ PDM = Manager(
     "PDM",
     PYPROJECT,
     "pdm.lock",
-    f"{TOOL}/bin/pdm sync --prod --no-self",
+    f"{TOOL}/bin/pdm install --check --prod --no-self",
     f"{TOOL}/bin/pdm install --prod --no-self",
     CacheMount("pdm", "/root/.cache/pdm"),
     "pdm==2.29.4 'hishel[httpx2]<2'",

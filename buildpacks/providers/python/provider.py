@@ -36,6 +36,7 @@ _MISSPELLED = frozenset(
         "requirements",
     }
 )
+_BEFORE, _AFTER = "bin/pre_compile", "bin/post_compile"
 _MANIFESTS = (REQUIREMENTS, "Pipfile.lock", PIPFILE, "poetry.lock", "uv.lock", "pdm.lock")
 _PROJECT_TABLE = re.compile(r"^\[(?:project|tool\.poetry|build-system)\]", re.MULTILINE)
 _PYTHON_COMMAND = re.compile(
@@ -211,7 +212,14 @@ def _build_commands(source: Source, installation: Installation, *, collect: bool
         commands.append(Run(source.settings.build_command, secrets=True, foreign=True))
     if collect:
         commands.append(Run("python manage.py collectstatic --noinput", secrets=True))
+    if source.exists(_AFTER):
+        commands.append(Run(_hook(source, _AFTER), secrets=True))
     return commands
+
+
+def _hook(source: Source, path: str) -> str:
+    """A script of Heroku's names, run by what its first line says."""
+    return f"./{path}" if source.tree.is_executable(path) else f"bash {path}"
 
 
 def _tool(installation: Installation) -> tuple[Step, ...]:
@@ -230,6 +238,9 @@ def _dependencies(source: Source, installation: Installation) -> Step:
         return Step("deps", "build", (Run(make),))
     install = Run(f"{make} && {installation.command}", (manager.cache,), secrets=_about_installing(source))
     base, environment = ("build", {}) if manager.tool is None else ("tool", ENVIRONMENT)
+    if source.exists(_BEFORE):
+        hook = Run(_hook(source, _BEFORE), secrets=True)
+        return Step("deps", base, (Copy((".",), APP), hook, install), environment)
     return Step("deps", base, (*_manifest_copies(source, installation), install), environment)
 
 
