@@ -31,6 +31,7 @@ from deployer.ecs import Aws, EcsEngine, EcsOptions, EcsPace
 from deployer.manifest import Manifest
 from deployer.memory import Machine
 from deployer.memory.container import Birth, Container
+from deployer.ports import Leaving
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"
@@ -164,10 +165,12 @@ class Plane:
         self._patch.undo()
         self._aws.stop()
 
-    def engine(self, aws: Aws | None = None, **values: Any) -> EcsEngine:
+    def engine(
+        self, aws: Aws | None = None, server: str = "server", leaving: Leaving | None = None, **values: Any
+    ) -> EcsEngine:
         """What one control plane has of it."""
         options = replace(OPTIONS, **{"queue_url": self.queue_url, **values})
-        return EcsEngine(options, "server", aws=aws or Aws(REGION, self.session))
+        return EcsEngine(options, server, leaving=leaving, aws=aws or Aws(REGION, self.session))
 
     def client(self, service: str) -> Any:
         return self._clients[service]

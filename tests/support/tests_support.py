@@ -90,6 +90,8 @@ class Server:
     settings: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     ports: dict[str, int] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    """What is run instead of `cygni serve`."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -110,7 +112,7 @@ class Server:
     def start(self) -> None:
         with (self.data.parent / "server.log").open("ab") as output:
             self.process = subprocess.Popen(
-                [CYGNI, "serve"], env=self.environment, stdout=output, stderr=output
+                self.command or [CYGNI, "serve"], env=self.environment, stdout=output, stderr=output
             )
         self.ports = eventually(self._serving, START_LIMIT)
 
@@ -213,7 +215,7 @@ class Server:
 
     def clean_engine(self) -> None:
         """Remove what this server left on the engine."""
-        if self.settings.get("CYGNI_ENGINE") == "memory":
+        if self.settings.get("CYGNI_ENGINE") in {"memory", "ecs"}:
             return
         label = {"label": f"cygni.server={self.identity}"}
         with engine() as client:
@@ -335,11 +337,14 @@ def make_key(path: Path) -> Path:
 
 
 @contextmanager
-def running_server(root: Path, **settings: str) -> Iterator[Server]:
+def running_server(root: Path, command: tuple[str, ...] = (), **settings: str) -> Iterator[Server]:
     data = root / "data"
     data.mkdir()
     made = Server(
-        data, make_key(root / "key"), {f"CYGNI_{name.upper()}": value for name, value in settings.items()}
+        data,
+        make_key(root / "key"),
+        {f"CYGNI_{name.upper()}": value for name, value in settings.items()},
+        command=command,
     )
     made.cygni("keys:add", "tester", "--admin", input=made.key.with_suffix(".pub").read_text())
     try:
