@@ -101,7 +101,8 @@ class EcsEngine:
         for service in self._board.of(manifest.app_id):
             if service.identity.place != wanted.place or service.stopping:
                 continue
-            if service.instance.state == "exited":
+            # One that wants no task is on its way out, although its process may still run: a stop was cut off there.
+            if service.instance.state == "exited" or not service.desired:
                 await self.stop(service.instance, 0)
             else:
                 found = service

@@ -233,13 +233,19 @@ class OneOffs:
             if error.code not in {"InvalidParameterException", "ResourceNotFoundException"}:
                 raise
 
+    async def _sweep_secrets(self) -> None:
+        """Tidiness only: where AWS does not permit it, everything else goes on."""
+        live = {(item.identity.app_id, item.identity.release) for item in self._board.of()}
+        try:
+            await self._secrets.sweep(live)
+        except EngineError as error:
+            log.warning("old secrets stay", error=str(error))
+
     async def sweep(self, app_id: str | None) -> None:
         """Stop all of an app, or (None) those whose control plane died, detached ones left out."""
         await self._board.ready()
         if app_id is None:
-            await self._secrets.sweep(
-                {(item.identity.app_id, item.identity.release) for item in self._board.of()}
-            )
+            await self._sweep_secrets()
         for task in list(self._board.one_offs.values()):
             detached = task.tags.get(ONE_OFF) == "detached"
             if app_id is None and (detached or task.id in self._own):

@@ -20,6 +20,7 @@ WORKER = Process("worker", ("work",), 9)
 PROGRAMS = {
     "work": Program(),
     "talk": Program(lines=("one", "two", "three")),
+    "deaf": Program(stop_after=None),
     "done": Program(exit_after=0),
     "fail": Program(lines=("sorry",), exit_after=0, exit_code=6),
 }
@@ -75,6 +76,20 @@ async def test_a_restart_goes_on_where_an_earlier_life_left_it(plane: Plane, eng
     (found,) = await successor.list()
     assert (found.id, found.state) == (made.id, "exited")
     assert (await successor.restart(found)).state == "running"
+    await successor.close()
+
+
+async def test_a_start_replaces_what_a_cut_off_stop_left_running(plane: Plane, engine: EcsEngine) -> None:
+    plane.stop_scale = 0.15
+    deaf = replace(WORKER, command=("deaf",))
+    made = await engine.start(manifest(), deaf, 1)
+    plane.client("ecs").update_service(cluster="apps", service=made.id, desiredCount=0)
+    await engine.close()
+    successor = plane.engine()
+    assert plane.running(made.id)
+    again = await successor.start(manifest(), deaf, 1)
+    assert (again.id != made.id, again.state) == (True, "running")
+    assert [item.id for item in await successor.list()] == [again.id]
     await successor.close()
 
 
@@ -211,6 +226,26 @@ async def test_secrets_that_kills_left_are_swept(plane: Plane, engine: EcsEngine
     assert len(plane.secrets()) == 4
     await engine.sweep()
     assert plane.secrets().keys() == {"cygni/server/app-id/v1", "cygni/another/app-id/v9"}
+
+
+async def test_a_server_that_may_not_list_secrets_sweeps_the_rest(
+    plane: Plane, engine: EcsEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = engine.aws.call
+
+    async def refusing(service: str, operation: str, /, **arguments: object) -> object:
+        if operation == "list_secrets":
+            raise EngineError("AWS does not permit secretsmanager:ListSecrets")
+        return await call(service, operation, **arguments)
+
+    run = asyncio.create_task(engine.run(manifest(), ("work",), _nothing, PATIENCE))
+    await eventually(lambda: any(plane.running(found) for found in plane.tasks), PATIENCE)
+    successor = plane.engine()
+    monkeypatch.setattr(successor.aws, "call", refusing)
+    await successor.sweep()
+    with pytest.raises(EngineError, match="stopped before it ended"):
+        await asyncio.wait_for(run, PATIENCE)
+    await successor.close()
 
 
 # One-offs
