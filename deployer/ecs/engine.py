@@ -209,6 +209,10 @@ class EcsEngine:
         service = self._restartable(instance)
         task = service.current
         if task is not None and not task.ended:
+            if instance.started_at not in {None, task.started_at}:
+                # ECS has replaced the task that the caller looked at: the fresh one is what it wants.
+                await self._services.up(service, self._board, len(service.tasks) - 1)
+                return service.instance
             await self._end(service)
         self._restartable(instance)
         if task is not None:

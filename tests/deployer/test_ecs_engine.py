@@ -103,6 +103,19 @@ async def test_a_start_that_is_cancelled_leaves_nothing(plane: Plane, engine: Ec
     assert [item.status == "ACTIVE" for item in plane.services.values()] == [False]
 
 
+async def test_a_restart_of_what_ecs_has_replaced_leaves_the_fresh_task_alone(
+    plane: Plane, engine: EcsEngine
+) -> None:
+    """The reconciler decides on what it saw a moment ago."""
+    plane.replace_after = 0
+    made = await engine.start(manifest(), WORKER, 1)
+    plane.interrupt(made.id)
+    await eventually(lambda: engine._board.services[made.id].instance.restarts == 1, PATIENCE)
+    again = await engine.restart(made)
+    assert (again.id, again.state, again.restarts) == (made.id, "running", 1)
+    assert plane.wanted == []
+
+
 # Refusals
 
 
