@@ -109,16 +109,17 @@ async def test_a_kill_between_any_two_calls_to_aws_converges_without_a_failed_re
 
 
 async def test_a_crash_is_started_again_by_us_and_told(world: EcsWorld) -> None:
-    await world.live(world.manifest(1, web=2))
+    """A worker: of a web process a monitor as quick as the tests' may see the silence first, and says that."""
+    await world.live(world.manifest(1, web=1, worker=1))
     await world.bury()
-    crashed = world.ids("web.1")[0]
+    crashed = world.ids("worker.1")[0]
     async with world.reconciling() as control:
         await eventually(lambda: control.life.log.count("list done") >= 2, PATIENCE)
         world.machine.crash(crashed, 3)
-        await eventually(lambda: "restart web.1 done" in control.life.log, PATIENCE)
+        await eventually(lambda: "restart worker.1 done" in control.life.log, PATIENCE)
         await eventually(world.converged, PATIENCE)
         found = {item.id: item for item in await control.engine.list(APP)}[crashed]
-    assert control.reports == ["web.1 exited with status 3; restarting"]
+    assert control.reports == ["worker.1 exited with status 3; restarting"]
     assert (found.restarts, found.last_exit.code if found.last_exit else None) == (1, 3)
 
 
