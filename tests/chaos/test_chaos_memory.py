@@ -179,11 +179,13 @@ def _deploy() -> object:
 
 async def _run(chaos: Chaos, until: float) -> None:
     await chaos.world.start()
-    for _ in range(EPOCHS):
-        if time.monotonic() > until:
-            break
-        await chaos.epoch()
-    await chaos.world.stop()
+    try:
+        for _ in range(EPOCHS):
+            if time.monotonic() > until:
+                break
+            await chaos.epoch()
+    finally:
+        await chaos.world.kill()
 
 
 @pytest.mark.filterwarnings("ignore:The garbage collector is trying")  # the connections of the killed
