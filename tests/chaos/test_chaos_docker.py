@@ -71,7 +71,7 @@ class Person(threading.Thread):
                 action()
                 if self.counts["refused"] > refused:  # most likely there is no server just now
                     self.over.wait(0.3)
-        except BaseException as error:  # noqa: BLE001 - told by whoever started this
+        except BaseException as error:
             self.error = error
 
     def push(self) -> None:
