@@ -6,7 +6,6 @@ converge, hold every invariant of `tests/support/invariants.py`, and have kept e
 
 import asyncio
 import json
-import logging
 import os
 import random
 import shutil
@@ -17,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 from chaos_clients import Clients, Mishaps, ViolationError
 from chaos_world import World
 from deployer_world import end_of
@@ -39,13 +37,6 @@ def data() -> Iterator[Path]:
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as made:
         yield Path(made) / "data"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
 
 
 class Chaos:
@@ -179,11 +170,13 @@ def _deploy() -> object:
 
 async def _run(chaos: Chaos, until: float) -> None:
     await chaos.world.start()
-    for _ in range(EPOCHS):
-        if time.monotonic() > until:
-            break
-        await chaos.epoch()
-    await chaos.world.stop()
+    try:
+        for _ in range(EPOCHS):
+            if time.monotonic() > until:
+                break
+            await chaos.epoch()
+    finally:
+        await chaos.world.kill()
 
 
 @pytest.mark.filterwarnings("ignore:The garbage collector is trying")  # the connections of the killed

@@ -4,13 +4,14 @@ import asyncio
 import gc
 import inspect
 import random
+from collections.abc import Sequence
 
 import pytest
-from deployer_world import APP, Visitor, World, eventually, kill
+from deployer_world import APP, Control, Visitor, World, eventually, kill
 
 from deployer.failures import RolloutFailedError
 from deployer.memory import Program
-from deployer.ports import EngineError
+from deployer.ports import EngineError, Instance
 
 
 async def test_what_is_missing_is_started_and_routed(world: World) -> None:
@@ -287,3 +288,39 @@ async def test_a_step_says_when_the_engine_does_not_tell_what_runs(world: World)
     world.machine.go_down()
     with pytest.raises(EngineError):
         await world.control().reconciler.converge(APP)
+
+
+async def test_what_a_retirement_stops_while_the_machine_is_listed_does_not_come_back_into_the_routes(
+    world: World,
+) -> None:
+    """A listing may be old by the time it arrives: the instance it shows as running may have been stopped since."""
+    control = await world.live(world.manifest(1))
+    async with world.reconciling() as watching:
+        await eventually(lambda: watching.reconciler._monitors._apps.get(APP))
+        old = world.ids("web.1")[0]
+        await eventually(lambda: world.routed == {old})
+    del control
+    made = world.control()
+    app = world.desired.manifests[APP]
+    await made.reconciler.converge(APP)
+    await eventually(lambda: made.reconciler._is_ready(instance_of(made, old)))
+    retirement = await made.rollout.restart(app, made.announce)
+    world.desired.busy_apps.add(APP)
+    listing = made.engine.list
+
+    async def slow(app_id: str | None = None) -> Sequence[Instance]:
+        found = await listing(app_id)
+        await retirement.finish()
+        world.desired.busy_apps.discard(APP)
+        return found
+
+    made.engine.list = slow  # type: ignore[method-assign]
+    await made.reconciler.converge(APP)
+    await made.reconciler.close()
+    assert old not in world.routed
+
+
+def instance_of(control: Control, instance_id: str) -> Instance:
+    found = control.world.machine.find(instance_id)
+    assert found is not None
+    return found.instance(0, stopping=False)

@@ -330,3 +330,30 @@ async def test_engine_errors_are_what_the_port_says(world: World) -> None:
     with pytest.raises(EngineError) as caught:
         await world.control().engine.check()
     assert caught.value.transient
+
+
+async def test_commit_and_swap_are_one_step_however_often_the_change_is_cancelled(world: World) -> None:
+    """A second cancel (the server stops while somebody cancels a build) does not come between the two."""
+    control = await world.live(world.manifest(1))
+    committing, go_on = asyncio.Event(), asyncio.Event()
+    second = world.manifest(2)
+
+    async def commit() -> None:
+        committing.set()
+        await go_on.wait()
+        world.desired.manifests[APP] = second
+
+    change = asyncio.create_task(control.rollout.run(second, control.announce, commit))
+    await committing.wait()
+    for _ in range(3):
+        change.cancel()
+        for _ in range(5):  # until it waits again
+            await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await change
+    assert world.desired.manifests[APP] is second
+    assert {target.name for target in world.routers.tables[APP]} == {"web.1"}
+    assert world.routed <= {
+        item.birth.id for item in world.machine.of("server") if item.birth.manifest.release == 2
+    }

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import exc
 
 from cygni.domain.errors import ConflictError, NotFoundError
-from cygni.domain.models import App, BuildStatus, Job, JobStatus, Lane, User
+from cygni.domain.models import App, BuildStatus, Job, JobStatus, Lane, ReleaseStatus, User
 from cygni.store import QUEUE, Store
 
 
@@ -187,3 +187,31 @@ async def test_old_ended_jobs_are_forgotten_and_numbers_not_given_again(store: S
     assert await store.jobs.prune(0) == 1
     assert await store.jobs.get(done.id) is None
     assert await store.jobs.get(waiting.id) == waiting
+
+
+async def test_no_release_stays_pending_when_the_job_of_its_lane_has_ended(
+    store: Store, shop: App, make_release: Any
+) -> None:
+    running = await store.jobs.enqueue(shop.id, Lane.DEPLOY, "deploy", {}, "ann")
+    waiting = await store.jobs.enqueue(shop.id, Lane.DEPLOY, "deploy", {}, "ann")
+    assert (await store.jobs.claim("me")) is not None
+    pending = await make_release()
+    await store.jobs.cancel_waiting(waiting.id)
+    assert (await store.releases.get(shop.id, pending.version)).status is ReleaseStatus.PENDING
+    await store.jobs.finish(running.id, JobStatus.FAILED, "the disk was full")
+    ended = await store.releases.get(shop.id, pending.version)
+    assert (ended.status, ended.failure) == (
+        ReleaseStatus.FAILED,
+        "its roll-out ended before it went live",
+    )
+
+
+async def test_no_build_stays_under_way_when_its_job_has_ended(
+    store: Store, shop: App, make_build: Any
+) -> None:
+    build, job = await make_build()
+    await store.jobs.claim("me")
+    await store.builds.start(build.id)
+    await store.jobs.finish(job.id, JobStatus.FAILED, "the disk was full")
+    ended = await store.builds.get(build.id)
+    assert (ended.status, ended.failure_id) == (BuildStatus.FAILED, "platform/unexpected")

@@ -187,3 +187,12 @@ async def test_the_audit_trail_is_newest_first_and_by_app(store: Store, shop: Ap
     ]
     assert [event.detail for event in await store.events.list(shop.id, 10)] == ["A"]
     assert len(await store.events.list(None, 1)) == 1
+
+
+async def test_an_app_is_marked_and_its_removal_enqueued_in_one_step(store: Store, shop: App) -> None:
+    first = await store.apps.mark_destroying(shop.id, author="ann", job_kind="destroy")
+    again = await store.apps.mark_destroying(shop.id, author="bob", job_kind="destroy")
+    assert first is not None
+    assert again is not None
+    assert (again.id, again.author) == (first.id, "ann, bob")
+    assert (await store.jobs.claim("me")) == await store.jobs.get(first.id)

@@ -169,3 +169,28 @@ async def test_an_image_that_was_just_built_stays_until_its_release_is_there(
         await store.builds.finish(build.id, BuildStatus.SUCCEEDED, image=image)
         await store.jobs.finish(job.id, job.status.DONE, None)
     assert await store.releases.kept_images(5) == {"newest"}
+
+
+async def test_going_live_restores_the_config_but_what_was_changed_since(
+    store: Store, shop: App, make_release: Any
+) -> None:
+    await store.config.change(shop.id, {"A": "1", "B": "1"}, author="ann", job_kind=None)
+    before = await store.config.get(shop.id)
+    back = await make_release(config={"A": "0", "C": "0", "D": "0"})
+    await store.config.change(shop.id, {"C": "new", "E": "new"}, author="ann", job_kind=None)
+    await store.releases.set_live(back.id, restore=before)
+    assert await store.config.get(shop.id) == {"A": "0", "C": "new", "D": "0", "E": "new"}
+    await store.config.change(shop.id, {"A": "2"}, author="ann", job_kind=None)
+    await store.releases.set_live(back.id, restore=before)  # it is live already
+    assert (await store.config.get(shop.id))["A"] == "2"
+
+
+async def test_a_release_that_never_goes_live_leaves_the_config(
+    store: Store, shop: App, make_release: Any
+) -> None:
+    await store.config.change(shop.id, {"A": "1"}, author="ann", job_kind=None)
+    back = await make_release(config={"A": "0"})
+    await store.releases.fail(back.id, "it crashed")
+    with pytest.raises(ConflictError):
+        await store.releases.set_live(back.id, restore={"A": "1"})
+    assert await store.config.get(shop.id) == {"A": "1"}

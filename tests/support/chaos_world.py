@@ -26,7 +26,6 @@ from invariants import View
 from simulated_loop import SimulatedLoop
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import cygni.app
 from config import Settings
 from cygni.app import Platform, build, start_work
 from cygni.store import rows
@@ -373,8 +372,8 @@ def _patch(world: World, patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr("cygni.store.engine.create_async_engine", engine)
     patch.setattr(aiosqlite.core.Connection, "__init__", connection)
-    patch.setattr(cygni.app, "Machine", machine)
-    patch.setattr(cygni.app, "RouterClient", lambda path: Router(world))
+    patch.setattr("cygni.backends.Machine", machine)
+    patch.setattr("cygni.app.RouterClient", lambda path: Router(world))
     patch.setattr("deployer.memory.container.Web", lambda *given: Web(world, *given))
     for name in ("boot.probe", "boot.greet", "monitor.probe", "rollout.probe"):
         patch.setattr(f"deployer.{name}", look)
