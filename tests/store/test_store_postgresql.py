@@ -10,7 +10,7 @@ import pytest
 from postgres import PostgreSQL, running_postgres
 
 from cygni.domain.models import App, JobStatus, Lane, User
-from cygni.store import QUEUE, DatabaseBusyError, DatabaseUnreachableError, Store, StoreError
+from cygni.store import QUEUE, DatabaseBusyError, DatabaseUnreachableError, Store, StoreError, sole
 from cygni.store import engine as engine_module
 
 WAIT = 20
@@ -158,6 +158,18 @@ async def test_after_a_crash_of_the_database_server_all_goes_on_and_is_heard_aga
     finally:
         await store.close()
         await other.close()
+
+
+async def test_a_second_server_on_the_same_database_is_refused_until_the_first_has_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sole, "WAIT_SECONDS", 0.5)
+    async with sole.sole_server(url):
+        with pytest.raises(StoreError, match="One control plane at a time"):
+            async with sole.sole_server(url):
+                pass
+    async with sole.sole_server(url):
+        pass
 
 
 @pytest.mark.parametrize("part", ["name", "server"])
