@@ -50,6 +50,7 @@ from cygni.sources import Sources
 from cygni.start import StartError, check_database, check_state
 from cygni.state_lock import HeldError, held
 from cygni.store import Store
+from cygni.store.sole import sole_server
 from cygni.teardown import Teardown
 from cygni.transports import LocalCommands, SshCommands
 from deployer.launch import Launcher
@@ -265,6 +266,7 @@ async def serve(settings: Settings) -> None:
     with _only_server(settings.data):
         await check_database(settings)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(sole_server(settings.store_url))
             platform = await build(settings, stack)
             await _start(platform, stack)
             log.info("serving", ssh=platform.ssh.port, http=platform.router_client.http_port)

@@ -212,7 +212,7 @@ def commit_gone(release: Release) -> str:
 
 def rebuild_failed(release: Release, why: str) -> str:
     """A missing image could not be built again; a line in the app's log."""
-    return f"The image of v{release.version} is missing and could not be built again: {why} Push again, or restart the server."
+    return f"The image of v{release.version} is missing and could not be built again: {why}. Push again, or restart the server."
 
 
 def cannot_roll_back(version: int) -> str:

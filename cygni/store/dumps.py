@@ -153,6 +153,8 @@ async def _dump_postgresql(url: str, file: Path) -> Facts:
     try:
         reader = engine.execution_options(isolation_level="REPEATABLE READ")
         async with reader.connect() as connection:
+            # While pg_dump works, this transaction waits for as long as it takes.
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             facts = await _facts(connection)
             snapshot = (await connection.execute(text("SELECT pg_export_snapshot()"))).scalar_one()
             os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))

@@ -10,8 +10,14 @@ import pytest
 from postgres import PostgreSQL, running_postgres
 
 from cygni.domain.models import App, JobStatus, Lane, User
-from cygni.store import QUEUE, DatabaseBusyError, DatabaseUnreachableError, Store, StoreError
+from cygni.store import QUEUE, DatabaseBusyError, DatabaseUnreachableError, Store, StoreError, sole
 from cygni.store import engine as engine_module
+from cygni.store.database import Database
+from cygni.store.dumps import is_empty
+from cygni.store.engine import create_engine
+from cygni.store.migrate import LOCK_KEY, migrate
+from cygni.store.notifier import Notifier
+from cygni.store.server import unlock
 
 WAIT = 20
 
@@ -158,6 +164,49 @@ async def test_after_a_crash_of_the_database_server_all_goes_on_and_is_heard_aga
     finally:
         await store.close()
         await other.close()
+
+
+async def test_migrations_wait_for_those_of_another_process(empty_url: str, key_file: Path) -> None:
+    engine = create_engine(empty_url)
+    try:
+        async with engine.begin() as other:
+            await other.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK_KEY})")
+            opening = asyncio.create_task(Store.open(empty_url, key_file))
+            done, _ = await asyncio.wait({opening}, timeout=1)
+            assert not done
+            assert await is_empty(empty_url)
+        store = await asyncio.wait_for(opening, WAIT)
+        await store.close()
+    finally:
+        await engine.dispose()
+
+
+async def test_of_many_that_make_the_servers_row_at_once_all_get_the_same(
+    empty_url: str, key_file: Path
+) -> None:
+    engine = create_engine(empty_url)
+    databases = [Database(create_engine(empty_url), Notifier()) for _ in range(8)]
+    try:
+        await migrate(engine)
+        await asyncio.gather(*(database.read(lambda session: None) for database in databases))  # connected
+        rings = await asyncio.gather(*(unlock(database, key_file) for database in databases))
+    finally:
+        for database in databases:
+            await database.close()
+        await engine.dispose()
+    assert {ring.open(rings[0].seal("a", "c"), "c") for ring in rings} == {"a"}
+
+
+async def test_a_second_server_on_the_same_database_is_refused_until_the_first_has_ended(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sole, "WAIT_SECONDS", 0.5)
+    async with sole.sole_server(url):
+        with pytest.raises(StoreError, match="One control plane at a time"):
+            async with sole.sole_server(url):
+                pass
+    async with sole.sole_server(url):
+        pass
 
 
 @pytest.mark.parametrize("part", ["name", "server"])
