@@ -14,5 +14,9 @@ def explained() -> Iterator[None]:
     """Turn the engine's errors into a UserError that says what happened, why, and what to do."""
     try:
         yield
-    except (EngineError, EngineUnavailableError, EngineRequestError) as error:
+    except EngineError as error:
+        text = str(error)
+        down = messages.engine_down(text, "try again")
+        raise UserError(down if error.transient else messages.engine_refused(text)) from error
+    except (EngineUnavailableError, EngineRequestError) as error:
         raise UserError(messages.engine_down(str(error), "try again")) from error

@@ -131,6 +131,11 @@ def engine_down(reason: str, then: str = "push again") -> str:
     )
 
 
+def engine_refused(reason: str) -> str:
+    """The engine answers, and says no."""
+    return f"The container engine refused: {reason.rstrip('.')}. Nothing was changed and what runs goes on."
+
+
 def no_stack(reason: str) -> str:
     """The base images that every build starts from are missing."""
     return (

@@ -211,6 +211,23 @@ async def test_an_engine_that_is_down_is_explained_and_nothing_stays_reserved(
     assert (await door.command("run", "-a", "shop", "-d", "wait")).out == "run.1\n"
 
 
+async def test_an_engine_that_refuses_is_not_said_to_be_down(door: Reception, shop: App) -> None:
+    release = await door.store.releases.create(
+        shop.id,
+        image="sha256:gone",
+        commit="1" * 40,
+        processes=(),
+        release_command=None,
+        author="tester",
+        reason="Deploy",
+    )
+    await door.store.releases.set_live(release.id)
+    refused = await door.command("run", "-a", "shop", "cat")
+    assert refused.code == 1
+    assert "The container engine refused: no such image: sha256:gone. Nothing was changed" in refused.err
+    assert "systemctl" not in refused.err
+
+
 async def test_an_app_without_a_release_has_nothing_to_run(door: Reception) -> None:
     await door.store.apps.create("unborn", (await door.store.users.ensure("tester")).id)
     refused = await door.command("run", "-a", "unborn", "cat")
