@@ -433,6 +433,7 @@ answers_ssh() { [ -n "$(ssh-keyscan -T 5 -t ed25519 -p "$ssh_port" "$1" 2>/dev/n
 
 farewell() {
   step "Cygni $VERSION runs"
+  "$PROGRAM" doctor || warn "What doctor calls a problem wants settling; Cygni runs meanwhile."
   if [ "$domain" != localhost ]; then
     getent ahosts "any-app.$domain" >/dev/null ||
       warn "*.$domain does not resolve yet: add a DNS record  *.$domain  A  (this machine's address)."
