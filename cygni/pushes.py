@@ -12,7 +12,7 @@ from cygni import messages
 from cygni.audit import DONE, FAILED, REFUSED, Entry
 from cygni.builds import Builds
 from cygni.disk import Disk
-from cygni.domain.errors import ConflictError, UserError
+from cygni.domain.errors import ConflictError, CygniError, UserError
 from cygni.domain.models import App, Build, Job, JobStatus, Role, User
 from cygni.domain.names import is_app_name
 from cygni.housekeeping import Housekeeping
@@ -86,7 +86,8 @@ class Pushes:
                 self._permissions.require_alterable(app)
                 self._disk.check()
         except UserError as error:
-            await Entry(self._store, user.name, service, principal.address, app).end(REFUSED)
+            with suppress(CygniError):  # where it cannot be noted, on a full disk, the reason counts more
+                await Entry(self._store, user.name, service, principal.address, app).end(REFUSED)
             raise Refused(str(error)) from None
         return Repository(app.id, app.name, await self._repositories.ensure(app.id))
 

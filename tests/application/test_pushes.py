@@ -9,12 +9,14 @@ import signal
 import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock
 
 import pygit2
 import pytest
 from dulwich import porcelain
 from receiving import Reception, line_with, prepare, reception
 
+from cygni.domain.errors import CygniError
 from cygni.domain.models import BuildStatus
 from gitserver import repository
 
@@ -524,3 +526,17 @@ async def test_a_detached_push_that_a_crash_kept_from_the_queue_is_built_by_the_
     assert len(await door.builds()) == 1
     assert (await door.app()).deploy_branch == "main"
     assert await repository.read_ref(path, "refs/heads/main") == door.pipeline.built[0][0]
+
+
+async def test_a_refusal_that_cannot_be_noted_is_told_all_the_same(
+    door: Reception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = await door.work()
+    await door.good("push", "cygni", "main", cwd=work)
+    app = await door.app()
+    await door.store.apps.set_lock(app.id, "ann")
+    monkeypatch.setattr(door.store.events, "record", AsyncMock(side_effect=CygniError("the disk is full")))
+    await door.commit(work, {"index.html": "two"})
+    refused = await door.git("push", "cygni", "main", cwd=work)
+    assert refused.code != 0
+    assert "locked by ann" in refused.err

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+from authority import Authority
 from tests_support import Server
 
 from cygni.commands import registry
@@ -14,11 +15,17 @@ from cygni.commands.schemas import SCHEMAS
 ARGUMENTS = {"releases:diff": ["v1"], "doctor": [], "version": []}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def something_to_list(server: Server, shop: str) -> None:
+    """What a server with an app does not have by itself: a one-off, a certificate."""
+    server.ssh("run", "-a", shop, "-d", "--", "sleep", "600")
+    issued = Authority().issue("wildcard", "*.apps.test")
+    server.ssh("certs:add", "wildcard", input=issued.chain + issued.key)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_the_fields_are_the_documented_ones(server: Server, shop: str, name: str) -> None:
     command, schema = registry.find(name), SCHEMAS[name]
-    if name == "run:list":
-        server.ssh("run", "-a", shop, "-d", "--", "sleep", "600")
     assert command is not None
     app = ["-a", shop] if command.takes_app and not command.app_optional else []
     text = server.ssh(name, *app, *ARGUMENTS.get(name, []), "--json").stdout
