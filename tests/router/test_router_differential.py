@@ -162,7 +162,8 @@ async def haproxy(folder: Path, app: int) -> AsyncIterator[int]:
 REASONS: Final = {
     "a line ends with a bare LF or CR": re.compile(rb"(?<!\r)\n|\r(?!\n)"),
     "a control byte": re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"),
-    "the version is another one": re.compile(rb"^(?![^\r\n]* HTTP/1\.[01]\r)"),
+    "the version is another one": re.compile(rb"^(?![^\r\n]* HTTP/1\.[01]\r)"),  # anchored: only of the first
+    "the rest of a body reads as a method in small letters": re.compile(rb"[a-z]GET /smuggled"),
     "HTTP/1.0 without Host: no app is meant": re.compile(rb"(?s)^[^\r]* HTTP/1\.0\r\n(?!.*Host: )"),
     "a chunked body that only one of them reads, before a path that the other refuses": re.compile(
         rb"(?is)^\S+ /(?:%00|\.\./x) .*Transfer-Encoding: chunked"
@@ -171,7 +172,7 @@ REASONS: Final = {
 """Why this router refuses what another one passes on, or passes on what only one of them does."""
 
 UNEXPLAINED: Final = "unexplained"
-ANYWHERE: Final = ("a line ends with a bare LF or CR", "a control byte")
+ANYWHERE: Final = tuple(REASONS)[:4]
 """Reasons that also hold for chunks; the others are looked for in the first head."""
 
 
