@@ -6,7 +6,14 @@ from typing import Final, Protocol
 from router.errors import RefusedError
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+")
+_TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+")
+_TOO_LATE: Final = frozenset(
+    b"accept age authorization connection cookie date expect expires forwarded host keep-alive location max-forwards "
+    b"pragma proxy range retry-after set-cookie te trailer transfer-encoding upgrade vary via warning "
+    b"www-authenticate x-forwarded-for x-real-ip x-request-id x-request-start".split()
+)
+_TOO_LATE_BEGIN: Final = (b"accept-", b"cache-", b"content-", b"http2-", b"if-", b"proxy-", b"x-forwarded-")
+"""Fields that mean something before the body is read, and so must not come after it (RFC 9110 6.5.1)."""
 _LINE_LIMIT: Final = 1_024
 _TRAILERS_LIMIT: Final = 8_192
 _EXTENSIONS_LIMIT: Final = 16_384
@@ -16,6 +23,8 @@ class Body(Protocol):
     """A decoder of one message's body."""
 
     complete: bool
+    trailers: bytes
+    """Field lines that followed the body, each with its CRLF."""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Split `data` into the body's content and what follows the body.
@@ -30,6 +39,7 @@ class LengthBody:
     """A body of known length; also the empty one."""
 
     __slots__ = ("_left", "complete")
+    trailers = b""
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -49,6 +59,7 @@ class StreamBody:
     """A body that ends with its connection: its owner sets `complete` then."""
 
     __slots__ = ("complete",)
+    trailers = b""
 
     def __init__(self) -> None:
         self.complete = False
@@ -59,15 +70,16 @@ class StreamBody:
 
 
 class ChunkedBody:
-    """A chunked body. Extensions and trailers are checked, bounded and dropped."""
+    """A chunked body. Extensions are checked, bounded and dropped; trailers are checked, bounded and kept."""
 
-    __slots__ = ("_extensions", "_left", "_rest", "_trailers", "complete")
+    __slots__ = ("_extensions", "_left", "_rest", "_trailers", "complete", "trailers")
 
     def __init__(self) -> None:
         self.complete = False
         self._rest = b""
         self._left = 0
         """Bytes of the current chunk still to come, its CRLF included; -1 within the trailers."""
+        self.trailers = b""
         self._trailers = 0
         self._extensions = 0
 
@@ -127,8 +139,13 @@ class ChunkedBody:
         self._trailers += len(line)
         if not line:
             self.complete = True
-        elif self._trailers > _TRAILERS_LIMIT or _TRAILER.fullmatch(line) is None:
+            return
+        match = _TRAILER.fullmatch(line)
+        if self._trailers > _TRAILERS_LIMIT or match is None:
             raise RefusedError(400, "a trailer is malformed or too long")
+        name = match[1].lower().replace(b"_", b"-")
+        if name not in _TOO_LATE and not name.startswith(_TOO_LATE_BEGIN):
+            self.trailers += line + b"\r\n"
 
 
 NO_BODY: Final = LengthBody(0)

@@ -254,9 +254,9 @@ class Exchange:
         """Write what has been taken."""
         self._answer.flush()
 
-    def answer_end(self, *, reusable: bool) -> None:
+    def answer_end(self, trailers: bytes, *, reusable: bool) -> None:
         """The answer is complete."""
-        self._answer.end()
+        self._answer.end(trailers)
         self._complete(reusable=reusable)
 
     def answer_eof(self) -> None:

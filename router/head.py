@@ -16,8 +16,8 @@ from router.options import Limits
 
 END: Final = b"\r\n\r\n"
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb"{1,32}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
+# Any token may be a method, but those in use are in capitals: what is not is mostly the rest of a body.
+_REQUEST_LINE = re.compile(rb"([A-Z][A-Z0-9_\-]{0,31}) ([\x21\x22\x24-\x7e\x80-\xff]+) HTTP/1\.([01])\r\n")
 _ANY_REQUEST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+ [A-Z]+/[0-9]+(?:\.[0-9]+)?")
 _LONE = re.compile(rb"(?<!\r)\n|\r(?![\n])(?!\Z)|\x00")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._\-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")

@@ -37,8 +37,8 @@ class Limits:
     """How long a request waits while its app's route is on hold (H20)."""
     hold_requests: int = 256
     """Requests of one app that wait at a time; more are refused (H11)."""
-    instance_requests: int = 1_000
-    """Requests in flight to one instance; more wait for their turn."""
+    instance_requests: int = 10_000
+    """Requests in flight to one instance; more wait for their turn. High: event streams count for as long as they last."""
     queue_requests: int = 256
     """Requests that wait for one instance; more are refused (H11)."""
     queue: float = 10.0

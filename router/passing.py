@@ -43,7 +43,7 @@ class Upload:
         elif content:
             self.send(content)
         if self._chunked and self._body.complete:
-            self.send(b"0\r\n\r\n")
+            self.send(b"0\r\n%b\r\n" % self._body.trailers)
         return rest
 
     def send(self, *pieces: bytes) -> None:
@@ -152,10 +152,10 @@ class Answer:
         else:
             self._out.append(data)
 
-    def end(self) -> None:
-        """Write the end of the body."""
+    def end(self, trailers: bytes) -> None:
+        """Write the end of the body, and what follows it where the framing has a place for that."""
         if self._chunked:
-            self._out.append(b"0\r\n\r\n")
+            self._out.append(b"0\r\n%b\r\n" % trailers)
         self.flush()
 
     def flush(self) -> None:

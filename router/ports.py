@@ -21,7 +21,7 @@ class Receiver(Protocol):
     def answer_flush(self) -> None:
         """Nothing more can be said at once: pass on what has been taken."""
 
-    def answer_end(self, *, reusable: bool) -> None:
+    def answer_end(self, trailers: bytes, *, reusable: bool) -> None:
         """The answer is complete."""
 
     def answer_eof(self) -> None:

@@ -124,7 +124,7 @@ class UpstreamConnection(asyncio.Protocol):
             return True
         self.closed = True
         if receiver is not None and self._head is not None and self._head.length is None:
-            receiver.answer_end(reusable=False)
+            receiver.answer_end(b"", reusable=False)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -177,4 +177,4 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.answer_data(content)
         if body.complete and self.receiver is receiver:
             assert self._head is not None
-            receiver.answer_end(reusable=self._head.framing.keep_alive and not rest)
+            receiver.answer_end(body.trailers, reusable=self._head.framing.keep_alive and not rest)

@@ -480,3 +480,33 @@ async def test_what_a_client_says_before_it_sees_the_upgrade_comes_first(world: 
     client.send("later")
     async with asyncio.timeout(5):
         assert await client.reader.readexactly(11) == b"early-later"
+
+
+async def test_trailers_pass_both_ways_except_those_that_come_too_late_to_be_true(world: World) -> None:
+    await world.launch(LIMITS)
+    received: list[bytes] = []
+
+    async def answer(request: Request) -> None:
+        received.append(await request.reader.readuntil(b"\r\n\r\n"))
+        request.writer.write(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+            b"Grpc-Status: 0\r\nSet-Cookie: late=1\r\nServer-Timing: a\r\n\r\n"
+        )
+
+    await world.route((await world.http("app", answer)).target())
+    client = await world.client()
+    client.send(
+        "POST / HTTP/1.1\r\nHost: shop.localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"
+    )
+    client.send("Digest: x\r\nContent-Length: 5\r\nX_Forwarded_For: 6.6.6.6\r\n\r\n")
+    status, headers = await client.head()
+    assert (status, headers["transfer-encoding"]) == (200, "chunked")
+    wanted = b"2\r\nok\r\n0\r\nGrpc-Status: 0\r\nServer-Timing: a\r\n\r\n"
+    async with asyncio.timeout(5):
+        assert await client.reader.readexactly(len(wanted)) == wanted
+    assert received == [b"2\r\nhi\r\n0\r\nDigest: x\r\n\r\n"]
+    old = await world.client()
+    received.clear()
+    old.send("POST / HTTP/1.0\r\nHost: shop.localhost\r\nContent-Length: 4\r\n\r\n\r\n\r\n")
+    assert (await old.answer())[2] == b"ok"
+    assert await old.ended()

@@ -26,6 +26,8 @@ POST: Final = f"POST / HTTP/1.1\r\n{HOST}"
 SMUGGLED: Final = "GET /smuggled HTTP/1.1\r\nHost: shop.localhost\r\n\r\n"
 
 REFUSED: Final = {
+    "a body's rest before a method": (400, f"abcd{SMUGGLED}"),
+    "a method in small letters": (400, f"get / HTTP/1.1\r\n{HOST}\r\n"),
     "length and coding": (
         400,
         f"{POST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}",
