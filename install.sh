@@ -352,7 +352,7 @@ seed_stack() {
   # By the version that is to come: if it cannot, nothing has changed yet.
   (
     set -a; . "$SETTINGS"; CYGNI_DATA=$DATA PYTHONSAFEPATH=1; set +a
-    "$PREFIX/$VERSION/.venv/bin/cygni" stack:build
+    "$PREFIX/$VERSION/.venv/bin/cygni" stack:build bookworm
   )
   find "$DATA" -maxdepth 1 -user root -name '*.lock' -exec chown -h cygni: {} +
 }

@@ -4,16 +4,19 @@ import sys
 from collections.abc import Sequence
 
 from buildpacks.buildkit.client import EngineUnavailableError
-from buildpacks.plan import STACKS
 from buildpacks.stacks.stack import StackError
+from buildpacks.stacks.suites import SUITES
 from config import load
 from cygni.backends import make_stacks
 from cygni.output import PROBLEM
 
 
 async def build(words: Sequence[str]) -> int:
-    """Make the images that are missing or out of date; `--force` makes them anew. Words name Debian suites."""
-    suites = [word for word in words if not word.startswith("--")] or [STACKS[0].suite]
+    """Make the images that are missing or out of date; `--force` makes them anew.
+
+    Words name Debian suites; without any it is all of them.
+    """
+    suites = [word for word in words if not word.startswith("--")] or list(SUITES)
     async with make_stacks(load()) as stacks:
         for suite in suites:
             try:

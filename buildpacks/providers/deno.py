@@ -16,6 +16,8 @@ _ENVIRONMENT = {
     "PATH": f"/opt/deno/bin:{BASE_PATH}",
     "DENO_DIR": "/opt/deno-dir",
     "DENO_NO_UPDATE_CHECK": "1",
+    # The system trusts what the server trusts; Deno alone would trust its own list.
+    "DENO_TLS_CA_STORE": "system",
 }
 DEFAULT = "2"
 

@@ -76,7 +76,11 @@ def _request(source: Source, text: str) -> Request | None:
 
 
 def _steps(source: Source, text: str, copied: Copy) -> tuple[Step, ...]:
-    environment = {"MIX_ENV": "prod", "LANG": "C.UTF-8"}
+    environment = {
+        "MIX_ENV": "prod",
+        "LANG": "C.UTF-8",
+        "HEX_CACERTS_PATH": "/etc/ssl/certs/ca-certificates.crt",
+    }
     fetches = source.has(_LOCK)
     steps = []
     if fetches:

@@ -285,7 +285,9 @@ def _steps(module: Module, version: str, mains: tuple[Main, ...], *, cgo: bool) 
     if downloads:
         steps.append(_download(module))
     source = Copy((".",), APP)
-    made = Run(" && ".join(_build_lines(module, mains)), _CACHES, secrets=_private(module.source))
+    # Modules are read from their cache again when the program is built; without any there is no need of it.
+    caches = _CACHES if module.required and not module.vendored else _CACHES[1:]
+    made = Run(" && ".join(_build_lines(module, mains)), caches, secrets=_private(module.source))
     return (*steps, Step("build", steps[-1].name, (source, made)))
 
 
@@ -306,7 +308,7 @@ def _build_lines(module: Module, mains: tuple[Main, ...]) -> list[str]:
     lines += ["sh bin/go-pre-compile"] if source.exists("bin/go-pre-compile") else []
     for main in mains:
         target = f"./{main.folder}" if main.folder else "."
-        lines.append(f'go build -trimpath -ldflags="-s -w" -o {APP}/bin/{main.name} {target}')
+        lines.append(f'go build -ldflags="-s -w" -o {APP}/bin/{main.name} {target}')
     lines += ["sh bin/go-post-compile"] if source.exists("bin/go-post-compile") else []
     return lines
 

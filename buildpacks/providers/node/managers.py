@@ -153,7 +153,8 @@ class Tooling:
             return command
         if "--include=dev" in command:
             return command.replace("--include=dev", self.manager.production)
-        return re.sub(r"--(?:prod|production)=false", self.manager.production, command)
+        left_out = re.sub(r"--(?:prod|production)=false", self.manager.production, command)
+        return left_out if left_out != command else f"{command} {self.manager.production}"
 
     def prune(self, *, workspace: bool) -> str | None:
         """The command that drops development dependencies; None where the version has none."""

@@ -195,7 +195,9 @@ def _start_script(build: Build, script: str) -> Process:
 
 def _steps(build: Build) -> tuple[Step, ...]:
     # What a script of the app may need is known after it ran; only without any are they left out from the start.
-    keep_development = build.builds or build.whole or bool(build.patterns)
+    # Yarn 2 and newer can only leave them out afterwards.
+    only_after = not build.tooling.manager.production
+    keep_development = build.builds or build.whole or bool(build.patterns) or only_after
     pnp = build.tooling.pnp
     steps = [*runtime(build), dependencies(build, development=keep_development)]
     tools = Copy((RUNTIME,), RUNTIME, stage="node" if len(steps) == 2 else "manager")

@@ -1,6 +1,11 @@
 const http = require("node:http");
 const ms = require("ms");
 
-http
-  .createServer((request, response) => response.end(`bun, ${ms(60000)}, ${process.env.NODE_ENV}`))
-  .listen(process.env.PORT, "0.0.0.0");
+let tools = "without tools";
+try {
+  tools = `with ${require.resolve("has-flag")}`;
+} catch {
+  // It is for development only.
+}
+const said = `bun, ${ms(60000)}, ${process.env.NODE_ENV}, ${tools}`;
+http.createServer((request, response) => response.end(said)).listen(process.env.PORT, "0.0.0.0");
