@@ -204,7 +204,7 @@ def test_a_real_server_that_is_killed_at_random_keeps_its_word(server: Server, t
         person.start()
     try:
         while time.monotonic() < until:
-            people[0].over.wait(dice.choice((0.3, 1, 3, 6)) * dice.random())
+            people[0].over.wait(dice.choice((0.5, 3, 8, 12)) * dice.random())
             server.kill()
             kills += 1
             server.start()
