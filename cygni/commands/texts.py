@@ -212,6 +212,13 @@ def no_such_user(name: str) -> str:
     return f"There is no user {name}. A server admin registers one with: keys:add KEYNAME --user {name} < key.pub"
 
 
+def bad_git_setting(word: str) -> str:
+    """git:set of anything else."""
+    return (
+        f"{word} is invalid. Must be deploy-branch=NAME, with a branch's name such as main or release/stable."
+    )
+
+
 def bad_health(word: str) -> str:
     """health:set of nonsense, or of nothing."""
     what = f"{word} is invalid" if word else "Nothing to set"

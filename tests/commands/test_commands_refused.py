@@ -61,6 +61,9 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["health:set", "-a", "shop", "boot-timeout=nan"], 1, "boot-timeout=nan is invalid"),
     (["health:set", "-a", "shop", "probe-timeout=301"], 1, "1 to 300 seconds"),
     (["health:set", "-a", "shop"], 1, "Nothing to set"),
+    (["git:set", "-a", "shop", "deploy-branch=../main"], 1, "deploy-branch=../main is invalid"),
+    (["git:set", "-a", "shop", "deploy-branch=a/.b"], 1, "Must be deploy-branch=NAME"),
+    (["git:set", "-a", "shop", "branch=main"], 1, "Must be deploy-branch=NAME"),
     # releases, builds
     (["releases", "-a", "shop", "-n", "0"], 2, "whole number from 1 to 1000"),
     (["releases:info", "-a", "shop", "latest"], 1, "Write it as v7"),

@@ -87,3 +87,17 @@ def test_scale_logs_and_a_kill_of_the_server(memory: Server, repository: Make) -
     assert eventually(lambda: memory.get("shop")[0] == 200 or None)
     work.commit({"note": "after the kill"})
     assert "Released v2" in memory.push(work, "shop").stderr
+
+
+def test_the_branch_that_is_deployed_can_be_set(memory: Server, repository: Make, tmp_path: Path) -> None:
+    work = repository(APP)
+    memory.push(work, "shop")
+    assert "production" in memory.ssh("git:set", "-a", "shop", "deploy-branch=production").stderr
+    work.commit({"note": "two"})
+    refused = memory.push(work, "shop", check=False)
+    assert refused.returncode != 0
+    assert "git push cygni main:production" in refused.stderr
+    work.git("push", "-q", memory.url("shop"), "main:production", env=memory.push_environment())
+    assert eventually(lambda: memory.get("shop") == (200, "shop v2 web.1"))
+    work.git("clone", "-q", memory.url("shop"), str(tmp_path / "clone"), env=memory.push_environment())
+    assert Repository.at(tmp_path / "clone").git("branch", "--show-current").stdout == "production\n"
