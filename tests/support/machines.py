@@ -27,6 +27,10 @@ ENGINE_DISKS = ("/var/lib/docker", "/var/lib/containerd")  # overlays do not nes
 LABEL = "cygni.machine"
 PERSON = "person"
 SYSTEMD = ("systemd", "systemd-sysv", "dbus")
+# Groups of its own, or what watches builds by their groups would see those of the host and of other machines.
+OWN_GROUPS = (
+    "for each in /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,bind,rw $each 2>/dev/null || true; done"
+)
 NO_MODULES = "systemctl mask systemd-modules-load.service"  # the kernel is the host's
 UBUNTU = ("jammy", "noble")
 UBUNTU_KEYRING = Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg")
@@ -120,12 +124,13 @@ class Machine:
         """Boot an image; `shared` are folders of the host, to be read, by where they are mounted."""
         api = client.api
         disks = {target: f"{source}:{target}:ro" for target, source in (shared or {}).items()}
-        disks["/sys/fs/cgroup"] = "/sys/fs/cgroup:/sys/fs/cgroup:rw"
+        if systemd:
+            disks["/sys/fs/cgroup"] = "/sys/fs/cgroup:/sys/fs/cgroup:rw"
         about = api.create_host_config(
             binds=list(disks.values()),
             cap_add=["ALL"],
             cap_drop=["SYS_RESOURCE"],
-            cgroupns="host",
+            cgroupns="host" if systemd else "private",
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             tmpfs={"/run": "exec", "/run/lock": "", "/tmp": "exec"} if systemd else {},
         )
@@ -139,7 +144,10 @@ class Machine:
             host_config=about,
         )
         api.start(made["Id"])
-        return cls(client, client.containers.get(made["Id"]))
+        started = cls(client, client.containers.get(made["Id"]))
+        if not systemd:
+            started.shell(OWN_GROUPS)
+        return started
 
     @property
     def address(self) -> str:
