@@ -85,6 +85,12 @@ class Settings(BaseSettings):
         description="Certificates that stacks, builds and apps trust besides Debian's; "
         "every *.crt in /usr/local/share/ca-certificates unless set (colon-separated).",
     )
+    stack_image: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*[A-Za-z0-9]$",
+        description="Image of a registry whose tags are Debian suites, such as docker.io/library/debian: what base "
+        "images are made from. Unless set they are bootstrapped here, with mmdebstrap.",
+    )
     network: IPv4Network = Field(
         default=IPv4Network("10.213.0.0/16"), description="Subnet of the bridge that app containers share."
     )

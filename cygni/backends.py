@@ -20,7 +20,12 @@ def make_stacks(settings: Settings) -> Suites:
     """The base images of the server's engine."""
     lock = settings.data / "stack.lock"
     certificates = extra_certificates(settings)
-    return Suites(lambda suite: Stacks(settings.docker_socket, certificates, lock_file=lock, suite=suite))
+
+    def stacks(suite: str) -> Stacks:
+        image = f"{settings.stack_image}:{suite}" if settings.stack_image else None
+        return Stacks(settings.docker_socket, certificates, lock_file=lock, suite=suite, registry_image=image)
+
+    return Suites(stacks)
 
 
 @dataclass(frozen=True)
