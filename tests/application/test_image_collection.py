@@ -1,8 +1,9 @@
 """Which images are removed: those this server named, never what others built on them."""
 
 import io
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -96,3 +97,20 @@ async def test_an_engine_that_is_down_is_a_typed_error(tmp_path: Path) -> None:
             await collector(nobody).collect(APP, keeping())  # type: ignore[arg-type]
         with pytest.raises(BuildError):
             await collector(nobody).remove_app(APP.id)
+
+
+@pytest.mark.parametrize("full", ["state", "engine"])
+async def test_a_disk_that_filled_since_the_push_stops_a_build(full: str, tmp_path: Path) -> None:
+    """The engine may keep its images on another disk than the server keeps its state."""
+    free = shutil.disk_usage(tmp_path).free
+
+    class Elsewhere:
+        async def folder(self) -> Path:
+            return tmp_path if full == "engine" else tmp_path / "not-on-this-machine"
+
+    data = tmp_path if full == "state" else tmp_path / "not-there"
+    for reserve, refuses in ((free * 2, True), (0, False)):
+        settings = SimpleNamespace(data=data, disk_reserve=reserve)
+        images = Images(settings, SERVER, None, None, None, Elsewhere())  # type: ignore[arg-type]
+        with pytest.raises(BuildError, match="almost full") if refuses else nullcontext():
+            await images._check_disk()

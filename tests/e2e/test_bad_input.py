@@ -202,7 +202,7 @@ def test_an_almost_full_disk_refuses_before_receiving(
         assert "full" not in server.cygni("apps").stdout
 
 
-def test_a_disk_that_the_push_itself_fills_is_noticed_before_the_build(
+def test_a_disk_that_the_push_itself_fills_is_noticed_before_a_build_begins(
     repository: Make, networks: Callable[[], str]
 ) -> None:
     shared = Path("/dev/shm")
@@ -214,9 +214,10 @@ def test_a_disk_that_the_push_itself_fills_is_noticed_before_the_build(
             work = repository(app())
             (work.path / "big").write_bytes(os.urandom(100 << 20))
             work.commit({})
-            text = refused(server.push(work, "filling", check=False), "disk is almost full", "push again")
-            assert "-----> Received" in text
-            assert "failed" in builds(server, "filling")
+            pushed = server.push(work, "filling", check=False)
+            text = refused(pushed, "disk is almost full", "Nothing of this push was kept")
+            assert "-----> Building" not in text
+            assert "filling" not in server.cygni("apps").stdout
             assert server.images("filling") == []
             eventually(lambda: not list(server.data.glob("repositories/*/objects/*incoming*")))
 
