@@ -15,7 +15,7 @@ from deployer.probe import Probe, greet, probe
 class Pace:
     """How often a booting instance is looked at; seconds."""
 
-    fast: float = 0.02
+    fast: float = 0.01
     fast_for: float = 2.0
     slow: float = 0.1
     diagnose_every: float = 1.0
