@@ -112,8 +112,13 @@ class Releases:
         return ReleaseError(_secrets(release).text(text))
 
     async def change_config(self, app: App, job: Job, say: Narrator) -> str:
-        """Roll the present config out on the live image, as a new release."""
-        live = await self._require_live(app)
+        """Roll the present config out on the live image, as a new release.
+
+        Returns an empty text where the first release, behind which this waited, has failed.
+        """
+        live = await self._store.releases.live(app.id)
+        if live is None:
+            return ""
         config = await self._store.config.get(app.id)
         if config == live.config:
             return f"v{live.version}"
@@ -163,7 +168,9 @@ class Releases:
     async def scale(self, app: App, job: Job, say: Narrator) -> None:
         """Make the formation of the live release what the store says."""
         del job
-        live = await self._require_live(app)
+        live = await self._store.releases.live(app.id)
+        if live is None:
+            return  # the first release, behind which this waited, has failed
         manifest = await self._manifests.of(app, live)
         for process in manifest.processes:
             try:

@@ -155,8 +155,7 @@ async def change(
     operation = await context.services.operations.change_config(
         app, changes, context.user.name, restart=restart
     )
-    if operation is not None:
-        result = await follow(context, operation)
+    if operation is not None and (result := await follow(context, operation)):
         await context.tell(f"{doing} and restarting {app.name}... done, {result}")
     elif restart:
         await context.tell(f"{doing}... done, for the first release of {app.name}")

@@ -64,6 +64,8 @@ class LogStore:
         self._directory = directory
         self._limits = limits or LogLimits()
         self._feeds: dict[str, _Feed] = {}
+        self._removed: set[str] = set()
+        """Apps that are gone for good: whatever still has a word about them must not bring their log back."""
         self._queue: asyncio.Queue[_Request | None] = asyncio.Queue()  # bounded by the turns
         self._turns = asyncio.Semaphore(self._limits.queued_batches)
         self._writer: asyncio.Task[None] | None = None
@@ -120,8 +122,8 @@ class LogStore:
                     yield batch
 
     async def remove(self, app_id: str) -> None:
-        """Delete an app's log and end its followers; no log is fine."""
-        feed = await self._call(app_id, self._remove)
+        """Delete an app's log for good and end its followers; no log is fine, and later lines are dropped."""
+        feed = await self._call(app_id, lambda feed: self._remove(app_id, feed))
         feed.wake()
 
     async def checkpoint(self, app_id: str, instance_id: str) -> datetime | None:
@@ -206,7 +208,7 @@ class LogStore:
             first = requests[0]
             if first.action is not None:
                 first.result = first.action(feed)
-            else:
+            elif app_id not in self._removed:
                 feed.log.append([record for request in requests for record in request.records])
         except OSError as error:
             _fail(requests, LogStoreError(f"the log cannot be opened: {error}"))
@@ -217,7 +219,8 @@ class LogStore:
         feed = self._feeds[app_id] = _Feed(AppLog(self._directory / app_id, self._limits))
         return feed
 
-    def _remove(self, feed: _Feed) -> _Feed:
+    def _remove(self, app_id: str, feed: _Feed) -> _Feed:
+        self._removed.add(app_id)
         feed.log.remove()
         feed.ended = True
         self._feeds = {app_id: other for app_id, other in self._feeds.items() if other is not feed}

@@ -107,6 +107,42 @@ def test_config_that_is_set_during_a_rollback_stays(play: Play) -> None:
     play(scene)
 
 
+def test_config_that_is_set_while_the_first_release_boots_is_live_when_it_is_acknowledged(play: Play) -> None:
+    async def scene(stage: Stage) -> None:
+        await stage.good("apps:create", "blog")
+        blog = await stage.store.apps.by_name("blog")
+        pushing = asyncio.create_task(stage.clients.push(blog))
+        while not await stage.store.releases.list(blog.id, 1):
+            await asyncio.sleep(0.01)
+        assert await stage.store.releases.live(blog.id) is None
+        await stage.good("config:set", "-a", "blog", "ALPHA=1")
+        live = await stage.store.releases.live(blog.id)
+        assert (live.version, live.config) == (2, {"ALPHA": "1"})
+        await pushing
+
+    play(scene)
+
+
+def test_config_that_is_set_while_the_first_release_fails_is_kept(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {"bind": "nothing", "exit_after": 1, "exit_code": 3}
+
+    async def scene(stage: Stage) -> None:
+        monkeypatch.setattr("chaos_clients.PROGRAMS", (broken,))
+        await stage.good("apps:create", "blog")
+        blog = await stage.store.apps.by_name("blog")
+        pushing = asyncio.create_task(stage.clients.push(blog))
+        while not await stage.store.releases.list(blog.id, 1):
+            await asyncio.sleep(0.01)
+        await stage.good("config:set", "-a", "blog", "ALPHA=1")
+        await pushing
+        assert await stage.store.releases.live(blog.id) is None
+        assert await stage.store.config.get(blog.id) == {"ALPHA": "1"}
+
+    play(scene)
+
+
 @pytest.mark.parametrize("reached", ["claimed", "created", "committed"])
 def test_a_rollback_that_a_kill_interrupts_is_done_once_and_whole(play: Play, reached: str) -> None:
     """Whenever the kill comes, code and config go back together."""

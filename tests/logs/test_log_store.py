@@ -177,6 +177,8 @@ async def test_removing_a_log_ends_its_followers_and_leaves_nothing(
     assert got == ["x"]
     assert list((tmp_path / "logs").iterdir()) == []
     await store.remove("app1")
+    await store.append("app1", [record("somebody's last word about an app that is gone")])
+    assert list((tmp_path / "logs").iterdir()) == []
 
 
 async def test_closing_ends_followers_keeps_what_was_queued_and_refuses_more(

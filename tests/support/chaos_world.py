@@ -137,10 +137,18 @@ class World:
             open_jobs=self._open_jobs,
             releases_kept=services.settings.releases_kept,
             secrets=lambda: self.secrets,
+            is_sound=self._is_sound,
             gone=lambda: self.gone,
             image_owners=self._image_owners,
             one_offs=lambda: [c.birth.id for c in self.containers() if c.birth.one_off],
         )
+
+    def _is_sound(self, instance: Instance) -> bool:
+        container = self.machine._by_id.get(instance.id)
+        if container is None:
+            return True
+        birth = container.birth
+        return birth.program.exit_after is None and (not birth.routed or birth.program.bind == "all")
 
     async def _image_owners(self) -> list[str]:
         found = json.loads((self.data / "memory-images.json").read_text() or "[]") if self._images else []
@@ -384,19 +392,25 @@ def _patch(world: World, patch: pytest.MonkeyPatch) -> None:
 def _patch_git(patch: pytest.MonkeyPatch) -> None:
     """Git's commands on its files, without a process each."""
 
+    def opened(path: Path) -> Repo:
+        try:
+            return Repo(str(path))
+        except NotGitRepository:
+            raise GitError("the repository is gone") from None
+
     async def create_bare(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         Repo.init_bare(str(path)).close()
 
     async def list_refs(path: Path, prefix: str) -> dict[str, str]:
         await asyncio.sleep(0.001)
-        with Repo(str(path)) as repo:
+        with opened(path) as repo:
             refs = {name.decode(): oid.decode() for name, oid in repo.get_refs().items()}
         return {name: oid for name, oid in refs.items() if name.startswith(prefix)}
 
     async def write_ref(path: Path, ref: str, new: str, old: str | None) -> None:
         await asyncio.sleep(0.001)
-        with Repo(str(path)) as repo:
+        with opened(path) as repo:
             if repo.refs.read_loose_ref(ref.encode()) not in {None, (old or "").encode()}:
                 raise GitError("the ref is elsewhere")
             repo.refs[ref.encode()] = new.encode()

@@ -33,6 +33,8 @@ class View:
     releases_kept: int = 10
     secrets: Callable[[], Iterable[str]] = tuple
     """Every config value that was ever set."""
+    is_sound: Callable[[Instance], bool] = lambda _: True
+    """Whether its program can come up at all: a process type at 0 is not tried at a release, and may be broken."""
     gone: Callable[[], Iterable[str]] = tuple
     """Ids of the apps whose destruction was acknowledged."""
     one_offs: Callable[[], Sequence[str]] = tuple
@@ -142,11 +144,12 @@ async def exactly_what_is_desired_runs(view: View) -> AsyncIterator[str]:
     found = Counter((item.app_id, item.release, item.process, item.number) for item in instances)
     for key in wanted - found.keys():
         yield f"{key} should run"
+    held_up = _held_up(view, instances)
     for key, count in found.items():
-        if key not in wanted or count > 1:
+        if key[0] not in held_up and (key not in wanted or count > 1):
             yield f"{key} is there {count} times and is {'wanted once' if key in wanted else 'not wanted'}"
     for item in instances:
-        if item.state != "running":
+        if item.state != "running" and view.is_sound(item):
             yield f"{item.app} v{item.release} {item.name} is {item.state}"
     for name in view.one_offs():
         yield f"one-off {name} is left"
@@ -159,7 +162,10 @@ async def routes_are_what_runs(view: View) -> AsyncIterator[str]:
     apps = {app.id for app in await view.store.apps.all()}
     for app_id in routes.keys() - apps:
         yield f"{routes[app_id].app}: a route without an app"
+    held_up = _held_up(view, instances)
     for app, _ in await _live(view):
+        if app.id in held_up:
+            continue
         web = {
             (item.id, item.address.host, item.address.port)
             for item in instances
@@ -199,6 +205,11 @@ async def the_gone_leave_nothing(view: View) -> AsyncIterator[str]:
         for path in (view.data / "repositories" / f"{app_id}.git", view.data / "logs" / app_id):
             if path.exists():
                 yield f"{app_id}: destroyed, and {path.relative_to(view.data)} is there"
+
+
+def _held_up(view: View, instances: Sequence[Instance]) -> set[str]:
+    """Apps that have an instance which never comes up: what served before rightly goes on, and keeps its routes."""
+    return {item.app_id for item in instances if not view.is_sound(item)}
 
 
 async def _apps(view: View) -> list[tuple[App, list[Release]]]:
