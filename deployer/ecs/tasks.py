@@ -197,7 +197,8 @@ def instance(
 ) -> Instance:
     """A service and its tasks, oldest first, as one instance: the newest task is what it is now."""
     current = tasks[-1] if tasks else None
-    if current is None:
+    # What ECS stopped itself (Spot, hardware) it replaces at once: nobody else has to start it again.
+    if current is None or (current.ended and not current.crashed):
         state: State = "starting" if desired else "exited"
     else:
         state = current.state

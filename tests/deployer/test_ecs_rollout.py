@@ -9,6 +9,7 @@ from deployer_world import APP, Visitor, eventually, failure_of, kill
 from ecs_world import EcsWorld
 
 from deployer.memory import Program
+from deployer.monitor import Vigilance
 from deployer.ports import Event
 
 PATIENCE = 25.0
@@ -154,7 +155,12 @@ async def test_what_ecs_replaced_while_nobody_looked_gets_into_the_routes_at_its
         assert world.converged()
 
 
-async def test_a_spot_interruption_is_replaced_by_ecs_and_followed(world: EcsWorld) -> None:
+async def test_a_spot_interruption_is_replaced_by_ecs_and_followed(
+    world: EcsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A monitor of milliseconds would find the dead address, and restart what is unhealthy, before ECS says a word.
+    patient = Vigilance(interval=0.05, failures=1000, retry=0.05, first_look=0.5)
+    monkeypatch.setattr("deployer_world.VIGILANCE", patient)
     await world.live(world.manifest(1, web=2))
     await world.bury()
     world.plane.replace_after = 0.05
