@@ -42,25 +42,25 @@ class Operations:
         """
         kind = await self._kind(app, CONFIG) if restart else None
         _, job = await self._store.config.change(app.id, changes, author=author, job_kind=kind)
-        return await self._carried_out(app, job, CONFIG if restart else None, author)
+        return await self._carried_out(app, job, CONFIG, author, changes if restart else ())
 
     async def scale(self, app: App, changes: Mapping[str, int], author: str) -> Operation | None:
         """Store a new formation and make it so where the app has a release."""
         kind = await self._kind(app, SCALE)
         _, job = await self._store.formation.change(app.id, changes, author=author, job_kind=kind)
-        return await self._carried_out(app, job, SCALE, author)
+        return await self._carried_out(app, job, SCALE, author, changes)
 
     async def stop(self, app: App, quantities: Mapping[str, int], author: str) -> Operation | None:
         """Stop these types until `start_again`, which brings as many back."""
         kind = await self._kind(app, SCALE)
         job = await self._store.formation.stop(app.id, quantities, author=author, job_kind=kind)
-        return await self._carried_out(app, job, SCALE, author)
+        return await self._carried_out(app, job, SCALE, author, quantities)
 
     async def start_again(self, app: App, types: Collection[str], author: str) -> Operation | None:
         """Start stopped types."""
         kind = await self._kind(app, SCALE)
         job = await self._store.formation.start(app.id, types, author=author, job_kind=kind)
-        return await self._carried_out(app, job, SCALE, author)
+        return await self._carried_out(app, job, SCALE, author, types)
 
     async def limit(self, app: App, changes: Mapping[str, ProcessLimits], author: str) -> Operation | None:
         """Store limits and replace the processes of these types where the app has a release."""
@@ -79,15 +79,15 @@ class Operations:
         return kind if await self._store.releases.live(app.id) else None
 
     async def _carried_out(
-        self, app: App, job: Job | None, kind: str | None, author: str, types: Collection[str] = ()
+        self, app: App, job: Job | None, kind: str, author: str, changes: Collection[str]
     ) -> Operation | None:
         """A first release that is under way was made before the change: this is carried out behind it."""
         if job is not None:
             return self._operation(job)
         newest = await self._store.releases.list(app.id, 1)
-        if kind is None or not newest or newest[0].status not in {ReleaseStatus.PENDING, ReleaseStatus.LIVE}:
+        if not changes or not newest or newest[0].status not in {ReleaseStatus.PENDING, ReleaseStatus.LIVE}:
             return None
-        return await self.start(app, kind, author, {CHANGED: " ".join(types)} if types else {})
+        return await self.start(app, kind, author, {CHANGED: " ".join(changes)})
 
     async def restart(self, app: App, types: Collection[str], author: str) -> Operation:
         """Replace the processes of these types, of all for none."""
